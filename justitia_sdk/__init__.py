@@ -1,0 +1,1 @@
+"""Justitia's SDK (see README.md)."""

@@ -1,0 +1,354 @@
+"""
+The wire contract between SDK and server: what the hints header says, and how.
+
+Owns the header's names, limits, fields and their validation. Knows nothing of HTTP libraries,
+contexts or scheduling; standard library only, since both sides import it.
+
+One header, ``Justitia-Hints``, holds compact ASCII JSON of at most 2 KiB::
+
+    {"v":1,"app":"01J…","type":"triage","call":"01J…","stage":"map","plan":[{"name":"map",…}]}
+
+Unknown fields are ignored, so either side may be newer. Everything but ``v`` is optional.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .errors import ConfigurationError, MalformedHints, OversizedHints, UnknownHintsVersion
+
+HINTS_HEADER = "Justitia-Hints"
+SERVER_HEADER = "Justitia-Server"  # on every reply of a Justitia server: the version it speaks
+VERSION = 1
+MAX_HINTS_BYTES = 2048
+MAX_NAME_CHARS = 128
+MAX_STAGES = 32
+MAX_COUNT = 1_000_000  # calls of a stage, size of a group, turns of a loop
+MAX_TOKENS = 100_000_000
+
+
+_APPLICATION_FIELDS = ("app", "type", "weight", "deadline_s", "parent", "input", "input_chars")
+_STAGE_FIELDS = ("name", "calls", "loop", "prompt_tokens", "output_tokens", "tool_s")
+_CALL_FIELDS = ("call", "attempt", "stage", "stage_index", "index", "group", "last")
+
+
+def _check_name(field: str, value: object) -> None:
+    if not isinstance(value, str) or not value or len(value) > MAX_NAME_CHARS:
+        raise ConfigurationError(
+            f"{field} must be a string of 1 to {MAX_NAME_CHARS} characters, not {value!r:.60}"
+        )
+    if not value.isprintable():
+        raise ConfigurationError(f"{field} holds characters that cannot be printed: {value!r:.60}")
+
+
+def _check_count(field: str, value: object, *, least: int = 1, most: int = MAX_COUNT) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ConfigurationError(
+            f"{field} must be a whole number from {least} to {most}, not {value!r:.60}"
+        )
+
+
+def _check_number(
+    field: str, value: object, *, least: float | None = None, above: float | None = None
+) -> None:
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if good and least is not None:
+        good = value >= least  # type: ignore[operator]
+    if good and above is not None:
+        good = value > above  # type: ignore[operator]
+    if not good:
+        limit = f"at least {least:g}" if least is not None else f"above {above:g}"
+        raise ConfigurationError(f"{field} must be a finite number {limit}, not {value!r:.60}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """
+    One stage of a plan: calls of one application that may run at the same time.
+
+    Attributes:
+        name: The label that calls of this stage carry.
+        calls: How many calls, exactly or as an inclusive range ``(least, most)``.
+        loop: At most so many times the stage is run again; 1 is once.
+        prompt_tokens: Expected prompt tokens a call, if known.
+        output_tokens: Expected output tokens a call, if known.
+        tool_s: Expected seconds of tool or human time after the stage, if any.
+
+    Raises:
+        ConfigurationError: A field has no meaning.
+    """
+
+    name: str
+    calls: int | tuple[int, int] = 1
+    loop: int = 1
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    tool_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_name("stage name", self.name)
+        least, most = self.call_range
+        if not (isinstance(least, int) and isinstance(most, int) and 0 <= least <= most):
+            raise ConfigurationError(
+                f"calls must be a count or a range (least, most), not {self.calls!r}"
+            )
+        _check_count("calls", most, least=0)
+        _check_count("loop", self.loop)
+        for field in ("prompt_tokens", "output_tokens"):
+            if (value := getattr(self, field)) is not None:
+                _check_count(field, value, most=MAX_TOKENS)
+        if self.tool_s is not None:
+            _check_number("tool_s", self.tool_s, least=0.0)
+
+    @property
+    def call_range(self) -> tuple[int, int]:
+        """Least and most calls of one turn of the stage."""
+        return self.calls if isinstance(self.calls, tuple) else (self.calls, self.calls)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    The declared structure of an application: its stages, in order.
+
+    Raises:
+        ConfigurationError: More stages than the wire carries.
+    """
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(self.stages))
+        if len(self.stages) > MAX_STAGES:
+            raise ConfigurationError(f"a plan has at most {MAX_STAGES} stages")
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationHints:
+    """
+    What an application says of itself.
+
+    Attributes:
+        app: Its id (a ULID), the same on all its calls.
+        type: The kind of application, for learning: ``"contract_summary"``.
+        weight: Share of the server relative to others, > 0.
+        deadline_s: Seconds from arrival within which it is wanted, if any.
+        parent: The id of the root application when this one is a child.
+        plan: Its declared structure.
+        input: What it works on, cut to fit; for the demand predictor.
+        input_chars: Length of the whole input in characters.
+
+    Raises:
+        ConfigurationError: A field has no meaning.
+    """
+
+    app: str
+    type: str = "application"
+    weight: float = 1.0
+    deadline_s: float | None = None
+    parent: str | None = None
+    plan: Plan | None = None
+    input: str | None = None
+    input_chars: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_name("app", self.app)
+        _check_name("type", self.type)
+        _check_number("weight", self.weight, above=0.0)
+        if self.deadline_s is not None:
+            _check_number("deadline_s", self.deadline_s, above=0.0)
+        if self.parent is not None:
+            _check_name("parent", self.parent)
+
+
+@dataclass(frozen=True, slots=True)
+class CallHints:
+    """
+    What one LLM call says of itself.
+
+    Attributes:
+        call: Its id, constant over retries.
+        attempt: 0 for the first try.
+        stage: Name of the stage it belongs to.
+        stage_index: Place of the stage in the application, from 0; earlier is served first.
+        index: Its place in its group, from 0.
+        group: How many calls are issued together with it.
+        last: Whether the application ends with it.
+
+    Raises:
+        ConfigurationError: A field has no meaning.
+    """
+
+    call: str | None = None
+    attempt: int = 0
+    stage: str | None = None
+    stage_index: int | None = None
+    index: int | None = None
+    group: int | None = None
+    last: bool = False
+
+    def __post_init__(self) -> None:
+        if self.call is not None:
+            _check_name("call", self.call)
+        if self.stage is not None:
+            _check_name("stage", self.stage)
+        for field in ("attempt", "stage_index", "index", "group"):
+            if (value := getattr(self, field)) is not None:
+                _check_count(field, value, least=0)
+        if not isinstance(self.last, bool):
+            raise ConfigurationError(f"last must be true or false, not {self.last!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """One header: the application and the call, either of which may be missing."""
+
+    application: ApplicationHints | None = None
+    call: CallHints = CallHints()
+
+
+def encode_hints(hints: Hints) -> str:
+    """
+    Return the header's value: ASCII, at most 2 KiB.
+
+    What does not fit is left out, dearest first: the input is cut, then dropped, then the plan.
+    """
+    application = hints.application
+    text = _dump(hints)
+    if application is not None and application.input and len(text) > MAX_HINTS_BYTES:
+        text = _dump(_with_input_cut(hints, application, excess=len(text) - MAX_HINTS_BYTES))
+    if application is not None and len(text) > MAX_HINTS_BYTES:
+        text = _dump(replace(hints, application=replace(application, input=None, plan=None)))
+    return text
+
+
+def decode_hints(value: str) -> Hints:
+    """
+    Read a header's value.
+
+    Raises:
+        OversizedHints: It is longer than 2 KiB.
+        UnknownHintsVersion: It speaks another version.
+        MalformedHints: It is not what the protocol describes; the message names the field.
+    """
+    if len(value) > MAX_HINTS_BYTES:
+        raise OversizedHints(f"{HINTS_HEADER} has {len(value)} bytes, at most {MAX_HINTS_BYTES}")
+    try:
+        fields = json.loads(value)
+    except (ValueError, RecursionError) as exc:
+        raise MalformedHints(f"{HINTS_HEADER} is not JSON: {exc}") from exc
+    if not isinstance(fields, dict):
+        raise MalformedHints(f"{HINTS_HEADER} must hold a JSON object")
+    if fields.get("v") != VERSION:
+        raise UnknownHintsVersion(f"{HINTS_HEADER} speaks version {fields.get('v')!r}, not 1")
+    try:
+        return Hints(_application_from(fields), _call_from(fields))
+    except (ConfigurationError, TypeError, ValueError) as exc:
+        raise MalformedHints(f"{HINTS_HEADER}: {exc}") from exc
+
+
+def application_hints_from(fields: Mapping[str, Any]) -> ApplicationHints:
+    """
+    Read an application from plain JSON fields, as in the header or a request body.
+
+    Raises:
+        MalformedHints: A field is missing or has no meaning; the message names it.
+    """
+    try:
+        application = _application_from(fields)
+    except (ConfigurationError, TypeError, ValueError) as exc:
+        raise MalformedHints(str(exc)) from exc
+    if application is None:
+        raise MalformedHints("app is missing: give the application's id")
+    return application
+
+
+def application_fields(application: ApplicationHints) -> dict[str, Any]:
+    """Return *application* as plain JSON fields; the inverse of `application_hints_from`."""
+    fields: dict[str, Any] = {"app": application.app, "type": application.type}
+    if application.weight != 1.0:
+        fields["weight"] = application.weight
+    for name in ("deadline_s", "parent", "input", "input_chars"):
+        if (value := getattr(application, name)) is not None:
+            fields[name] = value
+    if application.plan is not None:
+        fields["plan"] = [_stage_fields(stage) for stage in application.plan.stages]
+    return fields
+
+
+def _application_from(fields: Mapping[str, Any]) -> ApplicationHints | None:
+    if fields.get("app") is None:
+        return None
+    known = {name: fields[name] for name in _APPLICATION_FIELDS if fields.get(name) is not None}
+    plan = fields.get("plan")
+    if (text := fields.get("input")) is not None and not isinstance(text, str):
+        raise ConfigurationError("input must be a string")
+    return ApplicationHints(**known, plan=None if plan is None else plan_from(plan))
+
+
+def plan_from(stages: Any) -> Plan:
+    """
+    Read a plan from its JSON form, a list of stages.
+
+    Raises:
+        ConfigurationError: A field has no meaning; the message names it.
+    """
+    if not isinstance(stages, list):
+        raise ConfigurationError("plan must be a list of stages")
+    return Plan(tuple(_stage_from(fields) for fields in stages))
+
+
+def _stage_from(fields: Any) -> Stage:
+    if not isinstance(fields, dict) or "name" not in fields:
+        raise ConfigurationError("a stage of the plan must be an object with a name")
+    known = {name: fields[name] for name in _STAGE_FIELDS if fields.get(name) is not None}
+    if isinstance(calls := known.get("calls"), list):
+        if len(calls) != 2:
+            raise ConfigurationError("calls must be a count or a range [least, most]")
+        known["calls"] = (calls[0], calls[1])
+    return Stage(**known)
+
+
+def _stage_fields(stage: Stage) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": stage.name, "calls": stage.calls}
+    if stage.loop != 1:
+        fields["loop"] = stage.loop
+    for name in ("prompt_tokens", "output_tokens", "tool_s"):
+        if (value := getattr(stage, name)) is not None:
+            fields[name] = value
+    return fields
+
+
+def _call_from(fields: Mapping[str, Any]) -> CallHints:
+    return CallHints(
+        **{name: fields[name] for name in _CALL_FIELDS if fields.get(name) is not None}
+    )
+
+
+def _dump(hints: Hints) -> str:
+    fields: dict[str, Any] = {"v": VERSION}
+    if hints.application is not None:
+        fields.update(application_fields(hints.application))
+    absent = CallHints()
+    for name in _CALL_FIELDS:
+        if (value := getattr(hints.call, name)) != getattr(absent, name):
+            fields[name] = value
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _with_input_cut(hints: Hints, application: ApplicationHints, *, excess: int) -> Hints:
+    """Cut the input so that its JSON form is at least *excess* characters shorter."""
+    text = application.input or ""
+    length = application.input_chars or len(text)
+    room = len(json.dumps(text)) - 2 - excess - len(f',"input_chars":{length}')
+    used = kept = 0
+    for kept, char in enumerate(text):  # noqa: B007 - `kept` is read after the loop
+        used += len(json.dumps(char)) - 2
+        if used > room:
+            break
+    cut = text[:kept] or None
+    return replace(hints, application=replace(application, input=cut, input_chars=length))
