@@ -1,0 +1,1 @@
+"""The HTTP side: hints in, the state of applications out."""

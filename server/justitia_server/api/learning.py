@@ -1,0 +1,58 @@
+"""A background task: poll the engines for finished applications, learn, export their state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from ..fairness.ledger import Sample
+from .engine_control import EngineControl
+from .intake import Intake
+from .metrics import export_state, warn_once
+
+INTERVAL_S = 1.0
+
+
+class Learner:
+    """Feeds the predictor with what finished applications really cost."""
+
+    def __init__(self, control: EngineControl, intake: Intake) -> None:
+        self._control = control
+        self._intake = intake
+        self._last_seq: list[int] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin polling in the running event loop."""
+        self._task = asyncio.create_task(self._run(), name="justitia-learner")
+
+    async def poll(self) -> None:
+        """Ask once: expire idle applications, learn from the finished, export the state."""
+        for engine, answer in enumerate(await self._ask()):
+            for fields in answer["samples"]:
+                sample = Sample(**fields)
+                self._last_seq[engine] = sample.seq
+                self._intake.predictor.observe(sample)
+                self._intake.forget(sample.app_id)
+            export_state(engine, answer["state"])
+
+    async def _ask(self) -> list[dict[str, Any]]:
+        seen = min(self._last_seq, default=0)
+        answers = await self._control.ask("poll", after_seq=seen)
+        self._last_seq += [0] * (len(answers) - len(self._last_seq))
+        for engine, answer in enumerate(answers):
+            last = self._last_seq[engine]
+            answer["samples"] = [sample for sample in answer["samples"] if sample["seq"] > last]
+        return answers
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            try:
+                await self.poll()
+            except asyncio.CancelledError:
+                raise
+            except Exception as exc:  # the engine may be busy, paused or going down
+                with contextlib.suppress(Exception):
+                    warn_once("poll", f"polling the scheduler failed: {exc!r}")

@@ -1,0 +1,48 @@
+"""The `vllm.endpoint_plugins` entry point: everything ours in vLLM's API process."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+
+from ..prediction.ladder import LadderPredictor
+from .arrival import ArrivalMiddleware
+from .engine_control import EngineControl
+from .intake import Intake
+from .learning import Learner
+from .routes import router
+
+
+@dataclass(frozen=True, slots=True)
+class JustitiaState:
+    """What the routes find under `app.state.justitia`."""
+
+    control: EngineControl
+    intake: Intake
+    learner: Learner
+
+
+class JustitiaEndpoints:
+    """Adds the application endpoints and reads the hints header (see vLLM's `EndpointPlugin`)."""
+
+    name = "justitia"
+    required_tasks = ("generate",)
+
+    def attach_router(self, app: FastAPI) -> None:
+        """Register routes and the middleware that reads the header."""
+        app.include_router(router)
+        has_keys = bool(app.state.args.api_key or os.environ.get("VLLM_API_KEY"))
+        app.add_middleware(ArrivalMiddleware, has_keys=has_keys)
+
+    async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
+        """Attach to the engine client and start learning."""
+        control = EngineControl(engine_client)
+        intake = Intake(LadderPredictor())
+        intake.attach(engine_client)
+        learner = Learner(control, intake)
+        learner.start()
+        state.justitia = JustitiaState(control, intake, learner)

@@ -1,0 +1,36 @@
+"""
+How the API process tells the engine process of a call: one JSON string in `extra_args`.
+
+`SamplingParams.extra_args` survives vLLM's own serialisation between the processes. The string
+is written by our API process only; what a client puts under the same key is removed there.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from justitia_sdk.errors import AccountingError
+
+from ..fairness.accounts import ApplicationFacts, CallFacts
+
+EXTRA_ARGS_KEY = "justitia"
+
+
+def pack(application: ApplicationFacts, call: CallFacts) -> str:
+    """Return both as one JSON string."""
+    return json.dumps([asdict(application), asdict(call)], separators=(",", ":"))
+
+
+def unpack(text: str) -> tuple[ApplicationFacts, CallFacts]:
+    """
+    Read what `pack` wrote.
+
+    Raises:
+        AccountingError: It is something else.
+    """
+    try:
+        application, call = json.loads(text)
+        return ApplicationFacts(**application), CallFacts(**call)
+    except (TypeError, ValueError) as exc:
+        raise AccountingError(f"extra_args[{EXTRA_ARGS_KEY!r}] is not ours: {exc}") from exc

@@ -1,0 +1,171 @@
+"""
+The control call: what the API process may ask of the scheduler, and its answers.
+
+One method on the engine core takes an operation's name and its arguments as JSON and returns
+JSON, between two engine steps. Instants leave as Unix seconds; inside they are monotonic.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from justitia_sdk.errors import ApplicationClosed, JustitiaError
+
+from ..fairness.accounts import Account, ApplicationFacts, State
+from ..fairness.ledger import Ledger
+
+CONTROL_METHOD = "justitia_control"
+NUM_LISTED = 200
+
+
+class Scheduler(Protocol):
+    """What the control call needs of the scheduler."""
+
+    ledger: Ledger
+    errors: dict[str, int]
+
+    def get_request_counts(self) -> tuple[int, int]:
+        """Return how many requests run and wait."""
+
+
+def control(scheduler: Scheduler, operation: str, arguments: str) -> str:
+    """
+    Carry out *operation* and return its answer as JSON.
+
+    A refusal is an answer too: `{"error": {"type": …, "message": …}}`.
+    """
+    try:
+        answer = _OPERATIONS[operation](scheduler, **json.loads(arguments))
+    except JustitiaError as exc:
+        answer = {"error": {"type": type(exc).__name__, "message": str(exc)}}
+    return json.dumps(answer)
+
+
+def _list(scheduler: Scheduler) -> dict[str, Any]:
+    """Return every application not finished, and the latest that are."""
+    ledger, now = scheduler.ledger, time.monotonic()
+    finished = list(ledger.finished.values())[-NUM_LISTED:]
+    accounts = [*ledger.in_flight.values(), *reversed(finished)]
+    return {"applications": [_describe(account, ledger, now) for account in accounts]}
+
+
+def _show(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
+    account = scheduler.ledger.find(app_id)
+    now = time.monotonic()
+    return {"application": account and _describe(account, scheduler.ledger, now)}
+
+
+def _announce(scheduler: Scheduler, facts: dict[str, Any]) -> dict[str, Any]:
+    now = time.monotonic()
+    account = scheduler.ledger.announce(ApplicationFacts(**facts), now)
+    return {"application": _describe(account, scheduler.ledger, now)}
+
+
+def _event(scheduler: Scheduler, app_id: str, kind: str, name: str | None) -> dict[str, Any]:
+    ledger, now = scheduler.ledger, time.monotonic()
+    if not ledger.note_event(app_id, kind, name, now) and app_id in ledger.finished:
+        raise ApplicationClosed(f"application {app_id} has finished")
+    return _show(scheduler, app_id)
+
+
+def _finish(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
+    scheduler.ledger.finish(app_id, time.monotonic())
+    return _show(scheduler, app_id)
+
+
+def _poll(scheduler: Scheduler, after_seq: int) -> dict[str, Any]:
+    """Expire idle applications; return the samples after *after_seq* and the state."""
+    ledger = scheduler.ledger
+    expired = ledger.expire(time.monotonic())
+    samples = [asdict(sample) for sample in ledger.samples if sample.seq > after_seq]
+    return {"samples": samples, "expired": expired, "state": _state(scheduler)}
+
+
+def _state(scheduler: Scheduler) -> dict[str, Any]:
+    """Return the sizes of everything that could leak, and the totals."""
+    ledger = scheduler.ledger
+    num_running, num_waiting = scheduler.get_request_counts()
+    return {
+        "policy": ledger.policy.name,
+        "capacity_tokens": ledger.capacity,
+        "iteration": ledger.iteration,
+        "virtual_time": ledger.clock.virtual_time,
+        "num_backlogged": len(ledger.clock),
+        "num_in_flight": len(ledger.in_flight),
+        "num_settling": ledger.num_settling,
+        "num_running_calls": num_running,
+        "num_waiting_calls": num_waiting,
+        "num_finished": ledger.num_finished,
+        "num_expired": ledger.num_expired,
+        "errors": dict(scheduler.errors),
+    }
+
+
+_OPERATIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "list": _list,
+    "show": _show,
+    "announce": _announce,
+    "event": _event,
+    "finish": _finish,
+    "poll": _poll,
+    "state": _state,
+}
+
+
+def _describe(account: Account, ledger: Ledger, now: float) -> dict[str, Any]:
+    """Return an account as the HTTP API shows it."""
+    to_unix = time.time() - now
+
+    def instant(at: float | None) -> float | None:
+        return None if at is None else round(at + to_unix, 6)
+
+    facts = account.facts
+    return {
+        "id": facts.app_id,
+        "type": facts.app_type,
+        "tenant": facts.tenant,
+        "weight": facts.weight,
+        "state": str(_state_shown(account)),
+        "stage": account.stage,
+        "at_tool_since": instant(account.tool_since_at),
+        "calls": {
+            "waiting": account.num_waiting,
+            "running": account.num_running,
+            "done": account.num_done,
+            "aborted": account.num_aborted,
+            "retries": account.num_retries,
+            "late": account.num_late,
+        },
+        "predicted_cost": facts.predicted_cost,
+        "prediction_source": facts.prediction_source,
+        "attained_cost": account.attained_service,
+        "output_tokens": account.num_output_tokens,
+        "prefill_tokens": account.num_prefill_tokens,
+        "recomputed_tokens": account.num_recomputed_tokens,
+        "preemptions": account.num_preemptions,
+        "virtual_start": account.virtual_start,
+        "virtual_finish": account.virtual_finish,
+        "virtual_time": ledger.clock.virtual_time,
+        "arrived_at": instant(account.arrived_at),
+        "arrived_iteration": account.arrived_iteration,
+        "finished_at": instant(account.finished_at),
+        "finished_iteration": account.finished_iteration,
+        "end_reason": account.end_reason,
+        "fair_finish_at": instant(account.fair_finished_at),
+        "fair_finish_iteration": account.fair_finished_iteration,
+        "fair_finish_is_provisional": account.fair_finished_iteration is None
+        or account.state is not State.FINISHED,
+        "lateness_iterations": account.lateness_iterations,
+        "lateness_s": account.lateness_s,
+        "bound_iterations": account.bound_iterations,
+    }
+
+
+def _state_shown(account: Account) -> str:
+    if account.state is not State.IN_FLIGHT:
+        return account.state
+    return "running" if account.num_running else "waiting"

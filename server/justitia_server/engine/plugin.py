@@ -1,0 +1,29 @@
+"""
+The `vllm.general_plugins` entry point: give the engine core our control call.
+
+vLLM loads it in every process; the API process reaches the method with
+`engine_core.call_utility_async(CONTROL_METHOD, …)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from justitia_sdk.errors import ConfigurationError
+
+from .control import CONTROL_METHOD, control
+from .version import check_vllm_version
+
+
+def register() -> None:
+    """Add the control call to `EngineCore`; does nothing beside an untested vLLM."""
+    try:
+        check_vllm_version()
+    except ConfigurationError:
+        return  # a plain `vllm serve` beside us must not suffer; ours has said so already
+    from vllm.v1.engine.core import EngineCore
+
+    def justitia_control(self: Any, operation: str, arguments: str) -> str:
+        return control(self.scheduler, operation, arguments)
+
+    setattr(EngineCore, CONTROL_METHOD, justitia_control)

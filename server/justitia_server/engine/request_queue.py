@@ -1,0 +1,68 @@
+"""vLLM's request queue over ours: translation between its requests and our calls, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from vllm.v1.core.sched.request_queue import RequestQueue
+from vllm.v1.request import Request
+
+from ..fairness.accounts import Call
+from ..fairness.call_queue import CallQueue
+from ..fairness.policies.base import Policy
+
+CALL_ATTRIBUTE = "justitia_call"
+
+
+def call_of(request: Request) -> Call:
+    """Return the call that *request* is; the scheduler binds one to every request it takes."""
+    call: Call = getattr(request, CALL_ATTRIBUTE)
+    return call
+
+
+class ApplicationRequestQueue(RequestQueue):  # type: ignore[misc]
+    """Waiting requests, grouped by application, in the policy's order."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._calls = CallQueue(policy)
+
+    def add_request(self, request: Request) -> None:
+        """Let *request* wait."""
+        self._calls.add(call_of(request))
+
+    def pop_request(self) -> Request:
+        """Remove and return the request to serve next."""
+        request: Request = self._calls.pop().request
+        return request
+
+    def peek_request(self) -> Request:
+        """Return the request to serve next."""
+        request: Request = self._calls.peek().request
+        return request
+
+    def prepend_request(self, request: Request) -> None:
+        """Let a skipped or preempted request wait again: its place is where its key says."""
+        self.add_request(request)
+
+    def prepend_requests(self, requests: Iterable[Request]) -> None:
+        """Let skipped requests wait again."""
+        for request in requests:
+            self.add_request(request)
+
+    def remove_request(self, request: Request) -> None:
+        """Remove *request*, which will not come back."""
+        self._calls.remove(call_of(request))
+
+    def remove_requests(self, requests: Iterable[Request]) -> None:
+        """Remove *requests*, which will not come back; those not here are left alone."""
+        for request in requests:
+            self._calls.remove(call_of(request))
+
+    def __bool__(self) -> bool:
+        return len(self._calls) > 0
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[Request]:
+        return (call.request for call in self._calls)

@@ -1,0 +1,186 @@
+"""
+vLLM's scheduler with our order inside: it translates and delegates, and decides nothing itself.
+
+Where we hook in, and what for:
+
+- `add_request`                  a call arrives: account, tag, `request.priority`
+- `waiting`, `kv_holding_waiting`  replaced by our queue: who is admitted next
+- `policy` (vLLM's)              which running call gives up its memory
+- `_update_request_with_output`  tokens are delivered: charge p + i each, once
+- `_update_after_schedule`       prefill and recomputation, counted apart and not charged
+- `_preempt_request`             counted
+- `_free_request`                a call ends, completed or aborted
+- `update_from_output`           an iteration ends: feed the fluid reference
+
+Whatever goes wrong in our books is logged once a kind, counted, and never stops the engine.
+Tested with the vLLM named in `version`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.core.sched.request_queue import SchedulingPolicy
+from vllm.v1.request import Request, RequestStatus
+
+from justitia_sdk.errors import JustitiaError
+
+from ..fairness.accounts import UNHINTED_TYPE, ApplicationFacts, Call, CallFacts
+from ..fairness.cost import call_cost
+from ..fairness.ledger import Ledger
+from ..fairness.policies.base import Victim
+from ..fairness.policies.registry import make_policy
+from .carrier import EXTRA_ARGS_KEY, unpack
+from .request_queue import CALL_ATTRIBUTE, ApplicationRequestQueue, call_of
+from .settings import Settings
+from .version import check_vllm_version
+
+logger = logging.getLogger("justitia.server.engine")
+
+_COMPLETED = frozenset(
+    {
+        RequestStatus.FINISHED_STOPPED,
+        RequestStatus.FINISHED_LENGTH_CAPPED,
+        RequestStatus.FINISHED_REPETITION,
+    }
+)
+_VICTIM_RULE = {
+    # vLLM's own: the last of `running` under FCFS, the largest `priority` under PRIORITY.
+    Victim.LAST_ADMITTED: SchedulingPolicy.FCFS,
+    Victim.LAST_IN_ORDER: SchedulingPolicy.PRIORITY,
+}
+
+
+class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]
+    """Serve applications in the order of a Justitia policy."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        check_vllm_version()
+        super().__init__(*args, **kwargs)
+        self.settings = Settings.from_config(self.vllm_config.additional_config)
+        policy = make_policy(self.settings.policy)
+        self.ledger = Ledger(
+            policy,
+            capacity=self.kv_cache_config.num_blocks * self.block_size,
+            prefill_tokens_per_iteration=self.max_num_scheduled_tokens,
+            idle_timeout_s=self.settings.idle_timeout_s,
+        )
+        self.policy = _VICTIM_RULE[policy.victim]
+        self.waiting = ApplicationRequestQueue(policy)
+        self.kv_holding_waiting = ApplicationRequestQueue(policy)
+        self.errors: Counter[str] = Counter()
+        logger.info("policy %s over %d KV tokens", policy.name, self.ledger.capacity)
+
+    # -- calls in and out ----------------------------------------------------------------
+
+    def add_request(self, request: Request) -> None:
+        """Open the call's account, tag it, and queue it."""
+        if request.request_id not in self.requests:  # else the next input of a session
+            call = self._take_in(request)
+            call.request = request
+            setattr(request, CALL_ATTRIBUTE, call)
+            request.priority = self.ledger.policy.order(call)[0]
+        super().add_request(request)
+
+    def _take_in(self, request: Request) -> Call:
+        sampling = request.sampling_params
+        told = (sampling.extra_args or {}).get(EXTRA_ARGS_KEY) if sampling else None
+        if told is not None:
+            try:
+                return self._add_call(request, *unpack(told))
+            except JustitiaError as exc:
+                self._report("add_call", exc)
+        # Its own small application; the id is the engine's and cannot meet a client's.
+        cost = call_cost(request.num_prompt_tokens, max(request.max_tokens, 1))
+        alone = ApplicationFacts(
+            f"call-{request.request_id}", UNHINTED_TYPE, predicted_cost=float(max(cost, 1))
+        )
+        return self._add_call(request, alone, CallFacts(last=True))
+
+    def _add_call(self, request: Request, facts: ApplicationFacts, call: CallFacts) -> Call:
+        return self.ledger.add_call(
+            facts,
+            call,
+            request.request_id,
+            num_prompt_tokens=request.num_prompt_tokens,
+            now=time.monotonic(),
+        )
+
+    def _free_request(self, request: Request, delay_free_blocks: bool = False) -> Any:
+        freed = super()._free_request(request, delay_free_blocks=delay_free_blocks)
+        completed = request.status in _COMPLETED
+        self._guard(
+            "end_call",
+            lambda: self.ledger.end_call(call_of(request), time.monotonic(), completed=completed),
+        )
+        return freed
+
+    # -- service -------------------------------------------------------------------------
+
+    def _update_request_with_output(
+        self, request: Request, new_token_ids: list[int], is_stale: bool = False
+    ) -> tuple[list[int], bool]:
+        result: tuple[list[int], bool] = super()._update_request_with_output(
+            request, new_token_ids, is_stale
+        )
+        try:
+            self.ledger.deliver(call_of(request), request.num_output_tokens)
+        except JustitiaError as exc:
+            self._report("deliver", exc)
+        return result
+
+    def update_from_output(self, scheduler_output: SchedulerOutput, model_output: Any) -> Any:
+        """Let vLLM take the model's output, then close the iteration in our books."""
+        outputs = super().update_from_output(scheduler_output, model_output)
+        if scheduler_output.total_num_scheduled_tokens:
+            self._guard("end_iteration", lambda: self.ledger.end_iteration(time.monotonic()))
+        return outputs
+
+    def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
+        scheduled = scheduler_output.num_scheduled_tokens
+        if scheduler_output.total_num_scheduled_tokens > len(scheduled):  # not only decodes
+            self._count_prefill(scheduled)
+        super()._update_after_schedule(scheduler_output)
+
+    def _count_prefill(self, scheduled: dict[str, int]) -> None:
+        """Count the tokens about to be computed that deliver nothing."""
+        for request_id, num_tokens in scheduled.items():
+            request = self.requests[request_id]
+            account = call_of(request).account
+            num_prompt = min(num_tokens, request.num_prompt_tokens - request.num_computed_tokens)
+            if request.num_preemptions and num_tokens > 1:
+                account.num_recomputed_tokens += num_tokens
+            elif num_prompt > 0:
+                account.num_prefill_tokens += num_prompt
+
+    def _preempt_request(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        call_of(request).account.num_preemptions += 1
+        super()._preempt_request(request, *args, **kwargs)
+
+    def _update_request_as_session(self, session: Request, update: Any) -> None:
+        super()._update_request_as_session(session, update)
+        call = call_of(session)  # what was said so far is prompt now
+        call.num_prompt_tokens = session.num_prompt_tokens
+        call.num_output_tokens = session.num_output_tokens
+
+    # -- failing open, loudly ------------------------------------------------------------
+
+    def _guard(self, where: str, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except JustitiaError as exc:
+            self._report(where, exc)
+
+    def _report(self, where: str, exc: JustitiaError) -> None:
+        kind = f"{where}:{type(exc).__name__}"
+        self.errors[kind] += 1
+        if self.errors[kind] == 1:
+            logger.error(
+                "scheduling goes on after %s (further ones are counted)", kind, exc_info=exc
+            )

@@ -1,0 +1,149 @@
+"""
+What is known of one application and of one call: facts told, and the running account.
+
+Facts are frozen and come from outside (hints, predictions). An account lives from the first
+thing heard of an application to its end; a call lives inside its account. Units: `fairness.cost`.
+Instants are the caller's monotonic seconds (`_at`) and engine iterations (`_iteration`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .call_queue import CallQueue
+
+DEFAULT_TENANT = "default"
+UNHINTED_TYPE = "unhinted"  # a call that names no application is one of its own, of this type
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationFacts:
+    """
+    What is told of an application before it is served.
+
+    Attributes:
+        app_id: Its id.
+        app_type: Its kind, for learning.
+        tenant: Who is billed.
+        weight: Its share of the server, above 0.
+        predicted_cost: C, KV token-time of all its calls, above 0.
+        prediction_source: Which rung of the predictor said so.
+    """
+
+    app_id: str
+    app_type: str = "application"
+    tenant: str = DEFAULT_TENANT
+    weight: float = 1.0
+    predicted_cost: float = 1.0
+    prediction_source: str = "prior"
+
+
+@dataclass(frozen=True, slots=True)
+class CallFacts:
+    """
+    What is told of a call besides its prompt.
+
+    Attributes:
+        call_id: Its id, constant over retries.
+        attempt: 0 for the first try.
+        stage: Name of its stage, if any.
+        stage_index: Place of the stage in the application; earlier is served first.
+        last: Whether the application ends with it.
+    """
+
+    call_id: str | None = None
+    attempt: int = 0
+    stage: str | None = None
+    stage_index: int = 0
+    last: bool = False
+
+
+class State(StrEnum):
+    """Where an application stands in the real server."""
+
+    ANNOUNCED = "announced"  # told of, no call yet: it has not arrived
+    IN_FLIGHT = "in_flight"  # has calls waiting or running
+    IDLE = "idle"  # between calls: at a tool, or at a person
+    FINISHED = "finished"
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """One application: what it was promised, what it got, and how it stands to the reference."""
+
+    facts: ApplicationFacts
+    opened_at: float
+    state: State = State.ANNOUNCED
+    stage: str | None = None
+    tool_since_at: float | None = None
+    arrival_seq: int = 0
+    arrived_at: float | None = None
+    arrived_iteration: int = 0
+    virtual_start: float = 0.0
+    virtual_finish: float = 0.0  # F, the tag its calls are ordered by
+    attained_service: int = 0
+    num_open: int = 0  # calls waiting or running
+    num_waiting: int = 0  # kept by the queue they wait in
+    num_done: int = 0
+    num_aborted: int = 0
+    num_retries: int = 0
+    num_late: int = 0  # calls that came after its end
+    num_output_tokens: int = 0
+    num_prefill_tokens: int = 0
+    num_recomputed_tokens: int = 0
+    num_preemptions: int = 0
+    is_finishing: bool = False  # told to finish while calls were in flight
+    end_reason: str | None = None
+    last_active_at: float = 0.0
+    last_call_ended_at: float = 0.0
+    last_call_ended_iteration: int = 0
+    longest_chain: int = 0  # iterations of the longest chain of calls done, each alone
+    is_staged: bool = False  # some call started after another had ended
+    finished_at: float | None = None
+    finished_iteration: int | None = None
+    fair_finished_at: float | None = None
+    fair_finished_iteration: int | None = None
+    bound_iterations: float | None = None
+
+    @property
+    def app_id(self) -> str:
+        """Its id."""
+        return self.facts.app_id
+
+    @property
+    def num_running(self) -> int:
+        """Calls admitted to the engine's batch."""
+        return self.num_open - self.num_waiting
+
+    @property
+    def lateness_iterations(self) -> int | None:
+        """Finish minus fair finish, in iterations; positive is late; None until both are known."""
+        if self.finished_iteration is None or self.fair_finished_iteration is None:
+            return None
+        return self.finished_iteration - self.fair_finished_iteration
+
+    @property
+    def lateness_s(self) -> float | None:
+        """Finish minus fair finish, in seconds; positive is late; None until both are known."""
+        if self.finished_at is None or self.fair_finished_at is None:
+            return None
+        return self.finished_at - self.fair_finished_at
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One LLM request of an application, from its arrival to its end."""
+
+    request_id: str
+    account: Account
+    facts: CallFacts
+    arrival_seq: int
+    num_prompt_tokens: int
+    num_output_tokens: int = 0
+    queue: CallQueue | None = field(default=None, repr=False)  # where it waits, if it does
+    is_open: bool = True
+    chain_before: int = 0  # iterations of the chain of calls it had to wait for
+    request: Any = field(default=None, repr=False)  # the engine's own object, for translation

@@ -1,0 +1,1 @@
+"""Policies: who is served first. One small file each; `registry` finds them by name."""

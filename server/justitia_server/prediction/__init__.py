@@ -1,0 +1,1 @@
+"""Predicting what an application will cost before it has run."""
