@@ -1,0 +1,121 @@
+"""From an arriving call to the facts the scheduler reads."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from justitia_sdk.protocol import ApplicationHints, CallHints, Hints, Plan, Stage
+from justitia_server.api.arrival import Arrival, arrival
+from justitia_server.api.intake import Intake
+from justitia_server.engine.carrier import EXTRA_ARGS_KEY, unpack
+from justitia_server.fairness.cost import call_cost
+from justitia_server.prediction.ladder import LadderPredictor
+
+
+@dataclass
+class Sampling:
+    """The fields of vLLM's SamplingParams that matter here."""
+
+    extra_args: dict | None = None
+    max_tokens: int | None = 64
+    min_tokens: int = 0
+    ignore_eos: bool = False
+
+
+@pytest.fixture
+def intake():
+    return Intake(LadderPredictor())
+
+
+def marked(intake, arrived, sampling=None, prompt_tokens=10):
+    """Return the facts of one call that came with *arrived*."""
+    sampling = sampling or Sampling()
+    token = arrival.set(arrived)
+    try:
+        intake.mark({"prompt_token_ids": [0] * prompt_tokens}, sampling)
+    finally:
+        arrival.reset(token)
+    return unpack(sampling.extra_args[EXTRA_ARGS_KEY])
+
+
+def arrived(app=None, *, tenant="default", attempt=0, call=None, **fields):
+    application = ApplicationHints(app, **fields) if app else None
+    return Arrival(Hints(application, call or CallHints()), tenant, attempt)
+
+
+def test_hints_become_facts(intake):
+    """Identity, weight, plan and call go through; the cost is predicted here."""
+    plan = Plan((Stage("map", calls=3, prompt_tokens=20, output_tokens=5),))
+    call = CallHints("c1", 1, "map", 2, last=True)
+    facts, call_facts = marked(intake, arrived("A", type="t", weight=2.0, plan=plan, call=call))
+    assert (facts.app_id, facts.app_type, facts.weight) == ("A", "t", 2.0)
+    assert facts.predicted_cost == 3 * call_cost(20, 5)
+    assert (call_facts.call_id, call_facts.attempt, call_facts.stage_index) == ("c1", 1, 2)
+    assert call_facts.last
+
+
+def test_an_application_is_predicted_once(intake):
+    """A later call, with a longer prompt, carries the same cost."""
+    first, _ = marked(intake, arrived("A"), prompt_tokens=10)
+    second, _ = marked(intake, arrived("A"), prompt_tokens=1000)
+    assert first == second
+
+
+def test_an_unhinted_call_is_its_own_application(intake):
+    """Two calls, two applications, each ending with its call."""
+    one, one_call = marked(intake, arrived())
+    two, _ = marked(intake, arrived())
+    assert one.app_id != two.app_id
+    assert one.app_type == "unhinted"
+    assert one_call.last
+
+
+def test_a_forced_length_is_believed(intake):
+    """With ignore_eos a call produces exactly max_tokens."""
+    facts, _ = marked(intake, arrived(), Sampling(max_tokens=300, ignore_eos=True))
+    assert facts.predicted_cost == call_cost(10, 300)
+
+
+def test_a_child_is_charged_to_its_root(intake):
+    """The parent's id is the application's."""
+    facts, _ = marked(intake, arrived("child", parent="root"))
+    assert facts.app_id == "root"
+
+
+def test_tenants_cannot_meet_each_others_ids(intake):
+    """The same id from two tenants is two applications."""
+    one, _ = marked(intake, arrived("A", tenant="key-1"))
+    two, _ = marked(intake, arrived("A", tenant="key-2"))
+    assert one.app_id != two.app_id
+    assert one.tenant == "key-1"
+
+
+def test_a_client_cannot_speak_as_us(intake):
+    """What a client puts under our key is overwritten, and dropped where we say nothing."""
+    forged = Sampling(extra_args={EXTRA_ARGS_KEY: "forged", "other": 1})
+    facts, _ = marked(intake, arrived("A"), forged)
+    assert facts.app_id == "A"
+    assert forged.extra_args["other"] == 1
+    outside = Sampling(extra_args={EXTRA_ARGS_KEY: "forged"})
+    intake.mark({}, outside)
+    assert outside.extra_args is None
+
+
+def test_the_clients_own_retry_count_is_the_attempt(intake):
+    """Where the hints name no attempt, the official client's header does."""
+    _, call = marked(intake, arrived("A", attempt=2))
+    assert call.attempt == 2
+
+
+def test_a_broken_predictor_does_not_break_the_call():
+    """The call goes through without facts."""
+
+    class Broken(LadderPredictor):
+        def predict(self, question):
+            raise ZeroDivisionError
+
+    sampling = Sampling()
+    token = arrival.set(arrived("A"))
+    Intake(Broken()).mark({}, sampling)
+    arrival.reset(token)
+    assert sampling.extra_args is None

@@ -1,0 +1,67 @@
+"""The first predictor's rungs."""
+
+from justitia_sdk.protocol import Plan, Stage
+from justitia_server.fairness.cost import call_cost
+from justitia_server.fairness.ledger import Sample
+from justitia_server.prediction import ladder
+from justitia_server.prediction.base import Question
+from justitia_server.prediction.ladder import LadderPredictor
+
+
+def sample(cost, *, app_type="t", tenant="default", calls=1, tokens=10):
+    return Sample(1, "app", app_type, tenant, cost, calls, tokens)
+
+
+def test_a_plan_is_the_sum_of_its_stages():
+    """Range of calls at its middle, every turn of a loop taken."""
+    plan = Plan(
+        (
+            Stage("map", calls=(2, 4), prompt_tokens=100, output_tokens=10),
+            Stage("think", calls=1, loop=5, prompt_tokens=50, output_tokens=20),
+        )
+    )
+    prediction = LadderPredictor().predict(Question("t", plan=plan))
+    assert prediction.cost == 3 * call_cost(100, 10) + 5 * call_cost(50, 20)
+    assert prediction.source == "plan"
+
+
+def test_a_plan_without_prompt_tokens_uses_the_first_call():
+    """What the first call shows stands for what was not declared."""
+    plan = Plan((Stage("answer", calls=2, output_tokens=10),))
+    prediction = LadderPredictor().predict(Question("t", plan=plan, first_prompt_tokens=70))
+    assert prediction.cost == 2 * call_cost(70, 10)
+
+
+def test_the_running_mean_of_a_type():
+    """Without a plan, the mean of what the type used."""
+    predictor = LadderPredictor()
+    for cost in (100, 200, 600):
+        predictor.observe(sample(cost))
+    assert predictor.predict(Question("t")).cost == 300
+    assert predictor.predict(Question("t")).source == "type"
+
+
+def test_types_are_learned_per_tenant():
+    """One tenant's samples do not move another's type."""
+    predictor = LadderPredictor()
+    predictor.observe(sample(100, tenant="a"))
+    assert predictor.predict(Question("t", tenant="b")).source == "prior"
+
+
+def test_a_single_call_is_sized_by_its_prompt_and_limits():
+    """A call that is its whole application: its own prompt, output within what it may produce."""
+    question = Question(
+        "unhinted", is_single_call=True, first_prompt_tokens=40,
+        min_output_tokens=7, max_output_tokens=7,
+    )  # fmt: skip
+    assert LadderPredictor().predict(question).cost == call_cost(40, 7)
+
+
+def test_types_kept_are_bounded(monkeypatch):
+    """The least recently used type goes first."""
+    monkeypatch.setattr(ladder, "NUM_TYPES_KEPT", 2)
+    predictor = LadderPredictor()
+    for name in ("old", "kept", "new"):
+        predictor.observe(sample(10, app_type=name))
+    assert predictor.predict(Question("old")).source == "prior"
+    assert predictor.predict(Question("kept")).source == "type"
