@@ -86,7 +86,7 @@ class Intake:
         hints = arrived.hints.application
         count_hints("absent" if hints is None else "ok")
         if hints is None:
-            return self._alone(arrived.tenant, prompt, sampling), CallFacts(last=True)
+            return self._alone(arrived.tenant, prompt, sampling), CallFacts()
         call = CallFacts(
             told.call,
             told.attempt or arrived.attempt,
@@ -109,6 +109,7 @@ class Intake:
             tenant,
             predicted_cost=prediction.cost,
             prediction_source=prediction.source,
+            is_single_call=True,
         )
 
     def _ask(self, question: Question) -> Prediction:

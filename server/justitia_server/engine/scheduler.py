@@ -99,9 +99,12 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]
         # Its own small application; the id is the engine's and cannot meet a client's.
         cost = call_cost(request.num_prompt_tokens, max(request.max_tokens, 1))
         alone = ApplicationFacts(
-            f"call-{request.request_id}", UNHINTED_TYPE, predicted_cost=float(max(cost, 1))
+            f"call-{request.request_id}",
+            UNHINTED_TYPE,
+            predicted_cost=float(max(cost, 1)),
+            is_single_call=True,
         )
-        return self._add_call(request, alone, CallFacts(last=True))
+        return self._add_call(request, alone, CallFacts())
 
     def _add_call(self, request: Request, facts: ApplicationFacts, call: CallFacts) -> Call:
         return self.ledger.add_call(

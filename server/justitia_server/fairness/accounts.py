@@ -31,6 +31,8 @@ class ApplicationFacts:
         weight: Its share of the server, above 0.
         predicted_cost: C, KV token-time of all its calls, above 0.
         prediction_source: Which rung of the predictor said so.
+        is_single_call: It is one call that names no application: it ends with that call,
+            completed or not.
     """
 
     app_id: str
@@ -39,6 +41,7 @@ class ApplicationFacts:
     weight: float = 1.0
     predicted_cost: float = 1.0
     prediction_source: str = "prior"
+    is_single_call: bool = False
 
 
 @dataclass(frozen=True, slots=True)

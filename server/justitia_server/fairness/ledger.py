@@ -204,7 +204,7 @@ class Ledger:
         self._note_length(call)
         account.is_finishing = account.is_finishing or (completed and call.facts.last)
         if account.num_open == 0:
-            if account.is_finishing:
+            if account.is_finishing or account.facts.is_single_call:
                 self._finish(account, now, "finished")
             else:
                 self._set_idle(account, now)

@@ -63,11 +63,11 @@ def test_an_application_is_predicted_once(intake):
 
 def test_an_unhinted_call_is_its_own_application(intake):
     """Two calls, two applications, each ending with its call."""
-    one, one_call = marked(intake, arrived())
+    one, _ = marked(intake, arrived())
     two, _ = marked(intake, arrived())
     assert one.app_id != two.app_id
     assert one.app_type == "unhinted"
-    assert one_call.last
+    assert one.is_single_call
 
 
 def test_a_forced_length_is_believed(intake):

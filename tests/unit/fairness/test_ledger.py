@@ -139,6 +139,16 @@ def test_the_last_call_ends_its_application():
     assert call.account.state is State.FINISHED
 
 
+@pytest.mark.parametrize("completed", [True, False])
+def test_a_call_without_an_application_leaves_with_its_end(completed):
+    """Completed or aborted, it is over."""
+    server = Server()
+    facts = ApplicationFacts("alone", predicted_cost=9.0, is_single_call=True)
+    call = server.ledger.add_call(facts, CallFacts(), "r", num_prompt_tokens=1, now=0.0)
+    server.end(call, completed=completed)
+    assert not server.ledger.in_flight
+
+
 def test_between_calls_an_application_is_idle_and_expires():
     """After the idle timeout it is finished at the moment of its last call."""
     server = Server(idle_timeout_s=60)
