@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +30,7 @@ MAX_NAME_CHARS = 128
 MAX_STAGES = 32
 MAX_COUNT = 1_000_000  # calls of a stage, size of a group, turns of a loop
 MAX_TOKENS = 100_000_000
+MAX_INPUT_CHARS = 2**53
 
 
 _APPLICATION_FIELDS = ("app", "type", "weight", "deadline_s", "parent", "input", "input_chars")
@@ -55,7 +57,7 @@ def _check_count(field: str, value: object, *, least: int = 1, most: int = MAX_C
 def _check_number(
     field: str, value: object, *, least: float | None = None, above: float | None = None
 ) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if good and least is not None:
         good = value >= least  # type: ignore[operator]
     if good and above is not None:
@@ -63,6 +65,13 @@ def _check_number(
     if not good:
         limit = f"at least {least:g}" if least is not None else f"above {above:g}"
         raise ConfigurationError(f"{field} must be a finite number {limit}, not {value!r:.60}")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number too large for a float
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +100,13 @@ class Stage:
 
     def __post_init__(self) -> None:
         _check_name("stage name", self.name)
-        least, most = self.call_range
-        if not (isinstance(least, int) and isinstance(most, int) and 0 <= least <= most):
+        if isinstance(self.calls, tuple) and len(self.calls) != 2:
             raise ConfigurationError(
-                f"calls must be a count or a range (least, most), not {self.calls!r}"
+                f"calls must be a count or a range (least, most), not {self.calls!r:.60}"
             )
+        least, most = self.call_range
         _check_count("calls", most, least=0)
+        _check_count("least of calls", least, least=0, most=most)
         _check_count("loop", self.loop)
         for field in ("prompt_tokens", "output_tokens"):
             if (value := getattr(self, field)) is not None:
@@ -116,13 +126,15 @@ class Plan:
     The declared structure of an application: its stages, in order.
 
     Raises:
-        ConfigurationError: More stages than the wire carries.
+        ConfigurationError: More stages than the wire carries, or something else than stages.
     """
 
     stages: tuple[Stage, ...]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(self.stages))
+        if not all(isinstance(stage, Stage) for stage in self.stages):
+            raise ConfigurationError(f"a plan holds stages only, not {self.stages!r:.60}")
         if len(self.stages) > MAX_STAGES:
             raise ConfigurationError(f"a plan has at most {MAX_STAGES} stages")
 
@@ -157,12 +169,14 @@ class ApplicationHints:
 
     def __post_init__(self) -> None:
         _check_name("app", self.app)
-        _check_name("type", self.type)
+        _check_name("type, the application's name,", self.type)
         _check_number("weight", self.weight, above=0.0)
         if self.deadline_s is not None:
             _check_number("deadline_s", self.deadline_s, above=0.0)
         if self.parent is not None:
             _check_name("parent", self.parent)
+        if self.input_chars is not None:
+            _check_count("input_chars", self.input_chars, least=0, most=MAX_INPUT_CHARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,14 +229,16 @@ def encode_hints(hints: Hints) -> str:
     """
     Return the header's value: ASCII, at most 2 KiB.
 
-    What does not fit is left out, dearest first: the input is cut, then dropped, then the plan.
+    What does not fit is left out, dearest first: the input is cut, then dropped, then the plan
+    and, where names are of a length that nobody needs, labels, type and call.
     """
-    application = hints.application
     text = _dump(hints)
-    if application is not None and application.input and len(text) > MAX_HINTS_BYTES:
-        text = _dump(_with_input_cut(hints, application, excess=len(text) - MAX_HINTS_BYTES))
-    if application is not None and len(text) > MAX_HINTS_BYTES:
-        text = _dump(replace(hints, application=replace(application, input=None, plan=None)))
+    for shortened in (_with_input_cut, _without_plan, _without_labels, _with_ids, _with_app):
+        excess = len(text) - MAX_HINTS_BYTES
+        if excess <= 0:
+            break
+        hints = shortened(hints, excess)
+        text = _dump(hints)
     return text
 
 
@@ -340,15 +356,35 @@ def _dump(hints: Hints) -> str:
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def _with_input_cut(hints: Hints, application: ApplicationHints, *, excess: int) -> Hints:
+def _with_input_cut(hints: Hints, excess: int) -> Hints:
     """Cut the input so that its JSON form is at least *excess* characters shorter."""
-    text = application.input or ""
+    application = hints.application
+    if application is None or not application.input:
+        return hints
+    text = application.input
     length = application.input_chars or len(text)
-    room = len(json.dumps(text)) - 2 - excess - len(f',"input_chars":{length}')
-    used = kept = 0
-    for kept, char in enumerate(text):  # noqa: B007 - `kept` is read after the loop
-        used += len(json.dumps(char)) - 2
-        if used > room:
-            break
+    room = len(json.dumps(text)) - excess - len(f',"input_chars":{length}')
+    # The longest beginning that fits: its JSON form grows with every character.
+    kept = bisect_right(range(1, len(text)), room, key=lambda end: len(json.dumps(text[:end])))
     cut = text[:kept] or None
     return replace(hints, application=replace(application, input=cut, input_chars=length))
+
+
+def _without_plan(hints: Hints, _excess: int) -> Hints:
+    if hints.application is None:
+        return hints
+    return replace(hints, application=replace(hints.application, input=None, plan=None))
+
+
+def _without_labels(hints: Hints, _excess: int) -> Hints:
+    application = hints.application and replace(hints.application, parent=None)
+    return Hints(application, replace(hints.call, stage=None))
+
+
+def _with_ids(hints: Hints, _excess: int) -> Hints:
+    application = hints.application and ApplicationHints(hints.application.app)
+    return Hints(application, CallHints(hints.call.call, hints.call.attempt))
+
+
+def _with_app(hints: Hints, _excess: int) -> Hints:
+    return Hints(hints.application, CallHints())

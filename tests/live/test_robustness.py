@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import openai
 import pytest
@@ -21,13 +24,13 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture
 def client(server):
-    with openai.OpenAI(base_url=server.base_url, api_key="none", max_retries=0) as made:
+    with openai.OpenAI(base_url=server.api_url, api_key="none", max_retries=0) as made:
         yield made
 
 
 @pytest.fixture
 def applications(server):
-    return Applications(server.base_url)
+    return Applications(server.api_url)
 
 
 def ask(client, *, tokens=8, headers=None, **more):
@@ -104,21 +107,31 @@ def test_several_samples_of_one_prompt_are_several_calls(client, applications):
     assert told["attained_cost"] == 3 * (prompt * 10 + 55)
 
 
-def test_a_client_that_leaves_mid_stream_frees_its_calls_and_account(client, applications):
-    """The connection closes, the calls are aborted, and the account settles."""
-    stream = ask(client, tokens=3000, headers=hints_header("gone", last=True), stream=True)
-    next(iter(stream))
-    applications.wait_for(lambda server: server.show("gone")["calls"]["running"] == 1)
-    stream.close()
-    applications.wait_for(lambda server: server.show("gone")["calls"]["aborted"] == 1)
-    applications.finish("gone")
+def test_a_client_that_dies_mid_stream_frees_its_calls_and_account(server, applications):
+    """The process is killed; running and waiting calls are aborted, and the account settles."""
+    script = Path(__file__).parent / "doomed_client.py"
+    process = subprocess.Popen([sys.executable, str(script), server.api_url, "doomed"])
+    try:
+
+        def streams_and_waits(server):
+            reply = server.get("/doomed")
+            calls = reply.json().get("calls", {})
+            return calls.get("running", 0) > 0 and calls.get("waiting", 0) > 0
+
+        applications.wait_for(streams_and_waits, seconds=60)
+    finally:
+        process.kill()
+        process.wait()
+    applications.wait_for(lambda server: server.show("doomed")["state"] == "idle", seconds=60)
+    assert applications.show("doomed")["calls"]["aborted"] > 0
+    applications.finish("doomed")
     applications.wait_for(is_empty)
 
 
 def test_an_application_whose_client_died_is_closed_by_the_idle_timeout(fcfs_server):
     """Nobody says it ended; two seconds after its last call it has."""
-    applications = Applications(fcfs_server.base_url)
-    with openai.OpenAI(base_url=fcfs_server.base_url, api_key="none") as client:
+    applications = Applications(fcfs_server.api_url)
+    with openai.OpenAI(base_url=fcfs_server.api_url, api_key="none") as client:
         ask(client, headers=hints_header("orphan"))
     assert applications.show("orphan")["state"] == "idle"
     applications.wait_for(lambda server: server.show("orphan")["state"] == "finished")
@@ -128,7 +141,7 @@ def test_an_application_whose_client_died_is_closed_by_the_idle_timeout(fcfs_ser
 async def test_nothing_is_left_after_five_hundred_applications(server, applications):
     """Books, reference and queues are empty when all is done."""
     shape = Shape(width=2, depth=1, prompt_words=10, output_tokens=4)
-    async with openai.AsyncOpenAI(base_url=server.base_url, api_key="none") as client:
+    async with openai.AsyncOpenAI(base_url=server.api_url, api_key="none") as client:
         for batch in range(10):
             names = [f"leak-{batch}-{index}" for index in range(50)]
             await asyncio.gather(*(run_application(client, name, shape) for name in names))

@@ -8,8 +8,8 @@ from support.traffic import Applications, Shape, run_application
 
 pytestmark = pytest.mark.live
 
-LARGE = Shape(width=40, depth=1, prompt_words=180, output_tokens=120)
-SMALL = Shape(width=1, depth=2, prompt_words=40, output_tokens=80)
+LARGE = Shape(width=120, depth=1, prompt_words=180, output_tokens=150)
+SMALL = Shape(width=1, depth=2, prompt_words=40, output_tokens=90)
 
 
 async def large_then_five_small(base_url, tag):
@@ -26,9 +26,9 @@ async def large_then_five_small(base_url, tag):
 
 async def test_small_applications_overtake_a_large_one_within_its_bound(server):
     """Under justitia the small ones finish first, and the large one keeps its promise."""
-    large, small = await large_then_five_small(server.base_url, "fair")
+    large, small = await large_then_five_small(server.api_url, "fair")
     assert max(small) < large
-    applications = Applications(server.base_url)
+    applications = Applications(server.api_url)
     for index in range(5):
         applications.finish(f"fair-small-{index}")
     told = applications.finish("fair-large")
@@ -39,5 +39,5 @@ async def test_small_applications_overtake_a_large_one_within_its_bound(server):
 
 async def test_first_come_first_served_lets_the_large_one_block(fcfs_server):
     """Under fcfs the small ones do not finish before the large one."""
-    large, small = await large_then_five_small(fcfs_server.base_url, "fcfs")
+    large, small = await large_then_five_small(fcfs_server.api_url, "fcfs")
     assert min(small) > large

@@ -1,5 +1,5 @@
 """
-The `vllm.general_plugins` entry point: give the engine core our control call.
+The `vllm.general_plugins` entry point: a control call on the engine core, and our logs.
 
 vLLM loads it in every process; the API process reaches the method with
 `engine_core.call_utility_async(CONTROL_METHOD, …)`.
@@ -12,6 +12,7 @@ from typing import Any
 from justitia_sdk.errors import ConfigurationError
 
 from .control import CONTROL_METHOD, control
+from .logs import configure_logging
 from .version import check_vllm_version
 
 
@@ -21,6 +22,7 @@ def register() -> None:
         check_vllm_version()
     except ConfigurationError:
         return  # a plain `vllm serve` beside us must not suffer; ours has said so already
+    configure_logging()
     from vllm.v1.engine.core import EngineCore
 
     def justitia_control(self: Any, operation: str, arguments: str) -> str:

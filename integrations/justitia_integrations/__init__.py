@@ -1,0 +1,1 @@
+"""Justitia for the frameworks applications are written in; one module for each framework."""

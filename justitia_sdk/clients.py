@@ -1,0 +1,66 @@
+"""`OpenAI`, `AsyncOpenAI`: the official clients, with hints and retries that keep one call id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+from tenacity import AsyncRetrying, Retrying
+
+from .hinted import HintedClient
+from .outgoing import attempt_of
+from .retries import can_be_sent_again, for_attempt, retry_rules, with_call_id
+
+
+class RetryingClient(HintedClient):
+    """Mixin: replies report the retries made here, not the client's own, which are off."""
+
+    def _process_response(self, *, response: Any, **kwargs: Any) -> Any:
+        kwargs["retries_taken"] = attempt_of(response.request)
+        return super()._process_response(response=response, **kwargs)
+
+
+class OpenAI(RetryingClient, openai.OpenAI):
+    """
+    `openai.OpenAI` with hints; takes the same arguments and can stand in for it anywhere.
+
+    ``max_retries`` means what it always did. A call keeps its id over its attempts.
+    """
+
+    def request(
+        self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
+    ) -> Any:
+        """Send one call, and again where the rules allow it."""
+        if not can_be_sent_again(options):
+            return super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
+        options = with_call_id(self, options)
+        for attempt in Retrying(**retry_rules(self, options)):
+            with attempt:
+                return super().request(
+                    cast_to,
+                    for_attempt(options, attempt.retry_state),
+                    stream=stream,
+                    stream_cls=stream_cls,
+                )
+        raise AssertionError("tenacity returns or raises")
+
+
+class AsyncOpenAI(RetryingClient, openai.AsyncOpenAI):
+    """`openai.AsyncOpenAI` with hints; see `OpenAI`."""
+
+    async def request(
+        self, cast_to: Any, options: Any, *, stream: bool = False, stream_cls: Any = None
+    ) -> Any:
+        """Send one call, and again where the rules allow it."""
+        if not can_be_sent_again(options):
+            return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
+        options = with_call_id(self, options)
+        async for attempt in AsyncRetrying(**retry_rules(self, options)):
+            with attempt:
+                return await super().request(
+                    cast_to,
+                    for_attempt(options, attempt.retry_state),
+                    stream=stream,
+                    stream_cls=stream_cls,
+                )
+        raise AssertionError("tenacity returns or raises")

@@ -1,0 +1,101 @@
+"""
+`instrument`: every official OpenAI client of the process sends hints, however it was made.
+
+Replaces methods of the client's base classes (see `outgoing`), so clients that exist already,
+subclasses and copies by `with_options` are covered; `uninstrument` puts the originals back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .errors import UsageError
+from .failopen import fail_open
+from .outgoing import add_hints, hear_server
+
+Method = Callable[..., Any]
+
+_lock = threading.Lock()
+_replaced: dict[tuple[type, str], tuple[Method, Method]] = {}  # where -> (original, ours)
+_is_on = threading.Event()
+
+
+def instrument(client: object | None = None) -> None:
+    """
+    Make every OpenAI client of this process, or only *client*, send hints from now on.
+
+    A second call changes nothing. Outside an application scope nothing is sent.
+
+    Raises:
+        UsageError: *client* is not a client of the official library.
+
+    Changes: methods of the official client's base classes, or the class of *client*.
+    """
+    if client is not None:
+        _instrument_one(client)
+        return
+    with _lock, fail_open("instrument", "this version of openai is unknown; no hints are sent"):
+        if not _is_on.is_set():
+            _replace_methods()
+            _is_on.set()
+
+
+def uninstrument() -> None:
+    """Undo ``instrument()``; without effect on clients that were instrumented one by one."""
+    with _lock:
+        _is_on.clear()
+        for (owner, name), (original, ours) in _replaced.items():
+            # Another library may have wrapped ours since; ours then stays, and passes through.
+            if vars(owner).get(name) is ours:
+                setattr(owner, name, original)
+        _replaced.clear()
+
+
+def _replace_methods() -> None:
+    from openai._base_client import AsyncAPIClient, BaseClient, SyncAPIClient
+
+    wanted: list[tuple[type, str, Callable[[Method], Method]]] = [
+        (BaseClient, "_build_request", _hinting),
+        (BaseClient, "_make_status_error_from_response", _hearing),
+        (SyncAPIClient, "_process_response", _hearing),
+        (AsyncAPIClient, "_process_response", _hearing),
+    ]
+    found = [(owner, name, vars(owner)[name], wrap) for owner, name, wrap in wanted]
+    for owner, name, original, wrap in found:
+        ours = wrap(original)
+        _replaced[owner, name] = (original, ours)
+        setattr(owner, name, ours)
+
+
+def _hinting(original: Method) -> Method:
+    def _build_request(self: Any, options: Any, **kwargs: Any) -> Any:
+        request = original(self, options, **kwargs)
+        if _is_on.is_set():
+            add_hints(request, options)
+        return request
+
+    return _build_request
+
+
+def _hearing(original: Method) -> Method:
+    # An asynchronous original returns a coroutine, which passes through.
+    def _hear_response(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if _is_on.is_set():
+            hear_server(self, kwargs["response"] if "response" in kwargs else args[0])
+        return original(self, *args, **kwargs)
+
+    return _hear_response
+
+
+def _instrument_one(client: object) -> None:
+    from openai import AsyncOpenAI, OpenAI
+
+    from .hinted import hinted_class
+
+    if not isinstance(client, OpenAI | AsyncOpenAI):
+        raise UsageError(f"instrument takes an OpenAI client, not {client!r:.60}")
+    # The class, not the object's methods: copies by with_options are then covered as well.
+    with fail_open("instrument_client", "this client sends no hints"):
+        client.__class__ = hinted_class(type(client))

@@ -1,0 +1,1 @@
+"""Justitia's server: vLLM with the fair order of whole applications built in."""
