@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import takewhile
 from typing import Any, Protocol
 
 from justitia_sdk.errors import ApplicationClosed, JustitiaError
@@ -48,14 +49,16 @@ def control(scheduler: Scheduler, operation: str, arguments: str) -> str:
 def _list(scheduler: Scheduler) -> dict[str, Any]:
     """Return every application not finished, and the latest that are."""
     ledger, now = scheduler.ledger, time.monotonic()
+    ledger.catch_up(now)
     finished = list(ledger.finished.values())[-NUM_LISTED:]
     accounts = [*ledger.in_flight.values(), *reversed(finished)]
     return {"applications": [_describe(account, ledger, now) for account in accounts]}
 
 
 def _show(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
-    account = scheduler.ledger.find(app_id)
     now = time.monotonic()
+    scheduler.ledger.catch_up(now)
+    account = scheduler.ledger.find(app_id)
     return {"application": account and _describe(account, scheduler.ledger, now)}
 
 
@@ -81,8 +84,9 @@ def _poll(scheduler: Scheduler, after_seq: int) -> dict[str, Any]:
     """Expire idle applications; return the samples after *after_seq* and the state."""
     ledger = scheduler.ledger
     expired = ledger.expire(time.monotonic())
-    samples = [asdict(sample) for sample in ledger.samples if sample.seq > after_seq]
-    return {"samples": samples, "expired": expired, "state": _state(scheduler)}
+    latest = takewhile(lambda sample: sample.seq > after_seq, reversed(ledger.samples))
+    samples = [asdict(sample) for sample in latest]
+    return {"samples": samples[::-1], "expired": expired, "state": _state(scheduler)}
 
 
 def _state(scheduler: Scheduler) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from vllm.v1.request import Request
 from ..fairness.accounts import Call
 from ..fairness.call_queue import CallQueue
 from ..fairness.policies.base import Policy
+from .meter import Meter
 
 CALL_ATTRIBUTE = "justitia_call"
 
@@ -23,8 +24,9 @@ def call_of(request: Request) -> Call:
 class ApplicationRequestQueue(RequestQueue):  # type: ignore[misc]
     """Waiting requests, grouped by application, in the policy's order."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, meter: Meter) -> None:
         self._calls = CallQueue(policy)
+        self._meter = meter
 
     def add_request(self, request: Request) -> None:
         """Let *request* wait."""
@@ -32,7 +34,9 @@ class ApplicationRequestQueue(RequestQueue):  # type: ignore[misc]
 
     def pop_request(self) -> Request:
         """Remove and return the request to serve next."""
-        request: Request = self._calls.pop().request
+        call = self._calls.pop()
+        self._meter.admit(call)
+        request: Request = call.request
         return request
 
     def peek_request(self) -> Request:

@@ -6,13 +6,13 @@ Where we hook in, and what for:
 - `add_request`                  a call arrives: account, tag, `request.priority`
 - `waiting`, `kv_holding_waiting`  replaced by our queue: who is admitted next
 - `policy` (vLLM's)              which running call gives up its memory
-- `_update_request_with_output`  tokens are delivered: charge p + i each, once
 - `_update_after_schedule`       prefill and recomputation, counted apart and not charged
 - `_preempt_request`             counted
 - `_free_request`                a call ends, completed or aborted
-- `update_from_output`           an iteration ends: feed the fluid reference
+- `update_from_output`           an iteration ends: the meter reads service when it must (`meter`)
 
-Whatever goes wrong in our books is logged once a kind, counted, and never stops the engine.
+Whatever goes wrong in our books, be it a bug, is logged once a kind, counted, and never stops the
+engine: hence the bare `except Exception` around every step into them.
 Tested with the vLLM named in `version`.
 """
 
@@ -21,7 +21,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
@@ -29,14 +28,13 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.request_queue import SchedulingPolicy
 from vllm.v1.request import Request, RequestStatus
 
-from justitia_sdk.errors import JustitiaError
-
 from ..fairness.accounts import UNHINTED_TYPE, ApplicationFacts, Call, CallFacts
 from ..fairness.cost import call_cost
 from ..fairness.ledger import Ledger
 from ..fairness.policies.base import Victim
 from ..fairness.policies.registry import make_policy
 from .carrier import EXTRA_ARGS_KEY, unpack
+from .meter import Meter
 from .request_queue import CALL_ATTRIBUTE, ApplicationRequestQueue, call_of
 from .settings import Settings
 from .version import check_vllm_version
@@ -72,8 +70,9 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]
             idle_timeout_s=self.settings.idle_timeout_s,
         )
         self.policy = _VICTIM_RULE[policy.victim]
-        self.waiting = ApplicationRequestQueue(policy)
-        self.kv_holding_waiting = ApplicationRequestQueue(policy)
+        self.meter = Meter(self.ledger, most_tokens_per_step=1 + self.num_spec_tokens)
+        self.waiting = ApplicationRequestQueue(policy, self.meter)
+        self.kv_holding_waiting = ApplicationRequestQueue(policy, self.meter)
         self.errors: Counter[str] = Counter()
         logger.info("policy %s over %d KV tokens", policy.name, self.ledger.capacity)
 
@@ -94,7 +93,7 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]
         if told is not None:
             try:
                 return self._add_call(request, *unpack(told))
-            except JustitiaError as exc:
+            except Exception as exc:
                 self._report("add_call", exc)
         # Its own small application; the id is the engine's and cannot meet a client's.
         cost = call_cost(request.num_prompt_tokens, max(request.max_tokens, 1))
@@ -117,32 +116,24 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]
 
     def _free_request(self, request: Request, delay_free_blocks: bool = False) -> Any:
         freed = super()._free_request(request, delay_free_blocks=delay_free_blocks)
-        completed = request.status in _COMPLETED
-        self._guard(
-            "end_call",
-            lambda: self.ledger.end_call(call_of(request), time.monotonic(), completed=completed),
-        )
+        call, completed = call_of(request), request.status in _COMPLETED
+        try:
+            self.meter.close(call)
+            self.ledger.end_call(call, time.monotonic(), completed=completed)
+        except Exception as exc:
+            self._report("end_call", exc)
         return freed
 
     # -- service -------------------------------------------------------------------------
-
-    def _update_request_with_output(
-        self, request: Request, new_token_ids: list[int], is_stale: bool = False
-    ) -> tuple[list[int], bool]:
-        result: tuple[list[int], bool] = super()._update_request_with_output(
-            request, new_token_ids, is_stale
-        )
-        try:
-            self.ledger.deliver(call_of(request), request.num_output_tokens)
-        except JustitiaError as exc:
-            self._report("deliver", exc)
-        return result
 
     def update_from_output(self, scheduler_output: SchedulerOutput, model_output: Any) -> Any:
         """Let vLLM take the model's output, then close the iteration in our books."""
         outputs = super().update_from_output(scheduler_output, model_output)
         if scheduler_output.total_num_scheduled_tokens:
-            self._guard("end_iteration", lambda: self.ledger.end_iteration(time.monotonic()))
+            try:
+                self.meter.end_step(time.monotonic())
+            except Exception as exc:
+                self._report("end_step", exc)
         return outputs
 
     def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
@@ -152,35 +143,31 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]
         super()._update_after_schedule(scheduler_output)
 
     def _count_prefill(self, scheduled: dict[str, int]) -> None:
-        """Count the tokens about to be computed that deliver nothing."""
+        """Count the tokens about to be computed that deliver nothing; one alone is not seen."""
         for request_id, num_tokens in scheduled.items():
+            if num_tokens == 1:
+                continue
             request = self.requests[request_id]
             account = call_of(request).account
-            num_prompt = min(num_tokens, request.num_prompt_tokens - request.num_computed_tokens)
-            if request.num_preemptions and num_tokens > 1:
+            if request.num_preemptions:
                 account.num_recomputed_tokens += num_tokens
-            elif num_prompt > 0:
-                account.num_prefill_tokens += num_prompt
+            else:
+                account.num_prefill_tokens += num_tokens
 
     def _preempt_request(self, request: Request, *args: Any, **kwargs: Any) -> None:
         call_of(request).account.num_preemptions += 1
         super()._preempt_request(request, *args, **kwargs)
 
     def _update_request_as_session(self, session: Request, update: Any) -> None:
-        super()._update_request_as_session(session, update)
-        call = call_of(session)  # what was said so far is prompt now
+        call = call_of(session)
+        self.meter.close(call)
+        super()._update_request_as_session(session, update)  # what was said is prompt from now on
         call.num_prompt_tokens = session.num_prompt_tokens
         call.num_output_tokens = session.num_output_tokens
 
     # -- failing open, loudly ------------------------------------------------------------
 
-    def _guard(self, where: str, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except JustitiaError as exc:
-            self._report(where, exc)
-
-    def _report(self, where: str, exc: JustitiaError) -> None:
+    def _report(self, where: str, exc: Exception) -> None:
         kind = f"{where}:{type(exc).__name__}"
         self.errors[kind] += 1
         if self.errors[kind] == 1:

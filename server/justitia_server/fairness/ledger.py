@@ -11,12 +11,15 @@ Rules of settlement:
   finished it yet its fair finish is provisional and recorded when the reference has.
 - When no call is left in the server, finished applications leave the reference: with true costs
   they would have left by then, so whoever is still in it is there by a wrong prediction.
+- Service may be read late: before V or an account is looked at, `meter` is asked to charge what the
+  engine has delivered meanwhile.
 - An application between calls is idle; after the idle timeout it is finished for it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from justitia_sdk.errors import AccountingError, ApplicationClosed, ClockError
@@ -82,6 +85,7 @@ class Ledger:
         self.in_flight: dict[str, Account] = {}  # everyone not finished, idle ones included
         self.finished: OrderedDict[str, Account] = OrderedDict()
         self.samples: deque[Sample] = deque(maxlen=NUM_SAMPLES_KEPT)
+        self.meter: Callable[[], None] = lambda: None  # charges what is delivered and not charged
         self.num_finished = 0
         self.num_expired = 0
         self._prefill_tokens_per_iteration = prefill_tokens_per_iteration
@@ -90,7 +94,7 @@ class Ledger:
         self._step_service = 0
         self._num_calls = 0
         self._num_arrivals = 0
-        self._num_open_calls = 0
+        self.num_open_calls = 0
         self._num_samples = 0
         self._longest_call = 0  # d_max and C_max over the busy period
         self._largest_cost = 0.0
@@ -147,7 +151,7 @@ class Ledger:
         account.num_open += 1
         account.num_retries += call_facts.attempt > 0
         account.stage = call_facts.stage or account.stage
-        self._num_open_calls += 1
+        self.num_open_calls += 1
         self._set_active(account, now)
         return call
 
@@ -171,13 +175,18 @@ class Ledger:
         self._step_service += service
         self.policy.charge(account, service)
 
-    def end_iteration(self, now: float) -> None:
-        """Close an engine iteration: feed the reference with the service it delivered."""
-        self._tick(now)
+    def catch_up(self, now: float) -> None:
+        """Bring accounts and reference up to what the engine has delivered."""
+        self.meter()
         service, self._step_service = self._step_service, 0
         for app_id in self.clock.advance(service):
             self._leave_reference(app_id, now)
-        if self._num_open_calls == 0:
+
+    def end_iteration(self, now: float) -> None:
+        """Close an engine iteration: feed the reference with the service it delivered."""
+        self._tick(now)
+        self.catch_up(now)
+        if self.num_open_calls == 0:
             self._end_busy_period(now)
         self.iteration += 1
 
@@ -200,7 +209,7 @@ class Ledger:
         account.num_aborted += not completed
         account.last_call_ended_at = now
         account.last_call_ended_iteration = self.iteration
-        self._num_open_calls -= 1
+        self.num_open_calls -= 1
         self._note_length(call)
         account.is_finishing = account.is_finishing or (completed and call.facts.last)
         if account.num_open == 0:
@@ -236,7 +245,7 @@ class Ledger:
             self._finish(account, now, "idle_timeout")
             expired.append(account.app_id)
         self.num_expired += len(expired)
-        if self._num_open_calls == 0:
+        if self.num_open_calls == 0:
             self._end_busy_period(now)
         return expired
 
@@ -280,6 +289,7 @@ class Ledger:
         if facts.app_id in self.clock:  # an earlier account of this id is still settling
             self._settling.pop(facts.app_id, None)
             self.clock.forget(facts.app_id)
+        self.catch_up(now)
         account.virtual_start = self.clock.virtual_time
         try:
             account.virtual_finish = self.clock.arrive(
@@ -321,6 +331,7 @@ class Ledger:
         self._idle.pop(account.app_id, None)
 
     def _finish(self, account: Account, now: float, reason: str) -> None:
+        self.catch_up(now)
         self._drop(account)
         account.state = State.FINISHED
         account.end_reason = reason

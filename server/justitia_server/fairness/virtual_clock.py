@@ -118,6 +118,13 @@ class VirtualClock:
             left.append(app_id)
         return left
 
+    def service_until_departure(self) -> float:
+        """Return how much service the next one to leave still needs; infinite if none is there."""
+        if not self._num_backlogged:
+            return math.inf
+        _, customer = self._first_to_finish()
+        return (customer.virtual_finish - self.virtual_time) * self._total_weight
+
     def correct(self, app_id: str, cost: float) -> bool:
         """
         Replace an application's cost by *cost* and return whether it is backlogged now.

@@ -30,6 +30,7 @@ class Policy(Protocol):
 
     name: str
     victim: Victim
+    reads_service: bool  # its order follows attained service, which must then be read every step
 
     def arrive(self, account: Account) -> None:
         """Take notice of an application's first call; its tags are set."""

@@ -11,6 +11,7 @@ class Fcfs:
 
     name = "fcfs"
     victim = Victim.LAST_ADMITTED
+    reads_service = False
 
     def arrive(self, account: Account) -> None:
         """Nothing to note."""

@@ -19,6 +19,7 @@ class Justitia:
 
     name = "justitia"
     victim = Victim.LAST_IN_ORDER
+    reads_service = False
 
     def arrive(self, account: Account) -> None:
         """Nothing to note: the tag is in the account."""

@@ -1,0 +1,79 @@
+"""
+Reading what the engine has delivered, only when somebody needs to know.
+
+vLLM keeps the output tokens of every request, so what a call is owed can be read at any time: p + i
+for each token since the last reading, in closed form. Reading all running calls in every step
+would cost more than the rest of our scheduling together, and nobody needs it: accounts and virtual
+time are looked at when an application arrives or ends, and when one may leave the fluid reference.
+
+So a step keeps an upper bound of the service delivered since the last reading, two additions, and
+reads when the bound reaches what the reference can take before someone leaves it. Nobody's fair
+finish is dated wrongly by this: no one can have left in a step that was not read.
+"""
+
+from __future__ import annotations
+
+from ..fairness.accounts import Call
+from ..fairness.ledger import Ledger
+
+
+class Meter:
+    """Charges the calls that run, as late as possible and never wrongly."""
+
+    def __init__(self, ledger: Ledger, *, most_tokens_per_step: int = 1) -> None:
+        """
+        Read for *ledger*, which will ask for readings through `Ledger.meter`.
+
+        Args:
+            ledger: Where service is charged.
+            most_tokens_per_step: Output tokens one step can give a call (speculation: several).
+        """
+        self._ledger = ledger
+        self._most_tokens = most_tokens_per_step
+        self._calls: dict[Call, None] = {}  # may have tokens not charged yet; in order of admission
+        self._held = 0  # at most so many KV tokens are held by them
+        self._unread = 0  # at most so much service is not charged yet
+        self._read_in_iteration = -1
+        ledger.meter = self.read
+
+    def admit(self, call: Call) -> None:
+        """Take notice that *call* runs from now on."""
+        if call not in self._calls:
+            self._calls[call] = None
+            self._held += call.num_prompt_tokens + call.num_output_tokens
+
+    def end_step(self, now: float) -> None:
+        """Close an engine step. Cost: O(1), but for the steps that are read."""
+        most = self._most_tokens
+        self._held += most * len(self._calls)
+        self._unread += most * self._held
+        ledger = self._ledger
+        if (
+            self._unread >= ledger.clock.service_until_departure()
+            or ledger.policy.reads_service
+            or not ledger.num_open_calls
+        ):
+            self._read_in_iteration = -1
+            ledger.end_iteration(now)
+        else:
+            ledger.iteration += 1
+
+    def read(self) -> None:
+        """Charge every call up to the tokens it has now; once an iteration is enough."""
+        ledger = self._ledger
+        if self._read_in_iteration == ledger.iteration:
+            return
+        self._read_in_iteration = ledger.iteration
+        self._held = self._unread = 0
+        for call in list(self._calls):
+            if call.is_open:
+                ledger.deliver(call, call.request.num_output_tokens)
+            if call.is_open and call.queue is None:
+                self._held += call.num_prompt_tokens + call.num_output_tokens
+            else:
+                del self._calls[call]
+
+    def close(self, call: Call) -> None:
+        """Charge *call* to its end."""
+        self._ledger.deliver(call, call.request.num_output_tokens)
+        self._calls.pop(call, None)
