@@ -27,6 +27,10 @@ def set_toy_environment(environment: MutableMapping[str, str]) -> None:
         # at more than twice the CPU time a token. Bound to a core, two servers would share one.
         "OMP_NUM_THREADS": "1",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        # vLLM's CPU engine and its worker are two processes that wait for each other without
+        # sleeping. On few cores they starve the process that takes calls in, and calls wait in
+        # front of the scheduler, where no policy reaches them. In one process they do not.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_LOGGING_LEVEL": "ERROR",
         "PYTHONWARNINGS": "ignore::FutureWarning,ignore:resource_tracker",
         "VLLM_NO_USAGE_STATS": "1",
