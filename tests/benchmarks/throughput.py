@@ -27,7 +27,7 @@ from support.traffic import MODEL, forced, hints_header, prompt_of
 
 OUTPUT_TOKENS = 128
 CALLS_PER_APPLICATION = 8
-_T_975 = {5: 2.571, 7: 2.365, 9: 2.262, 11: 2.201, 15: 2.131, 19: 2.093, 23: 2.069, 29: 2.045}
+_T_975 = {39: 2.023, 59: 2.001, 5: 2.571, 7: 2.365, 9: 2.262, 11: 2.201, 15: 2.131, 19: 2.093, 23: 2.069, 29: 2.045}
 
 
 def main() -> None:

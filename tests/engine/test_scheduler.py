@@ -40,6 +40,12 @@ def random_calls(seed, number=60):
 
 
 @both_ways
+def test_vllm_schedules_ahead_only_where_it_is_told_to(options):
+    """The asynchronous scheduler's bookkeeping is spared where nothing is asynchronous."""
+    assert isinstance(OfflineEngine(options).scheduler, AsyncScheduler) == options.overlap
+
+
+@both_ways
 def test_every_token_is_charged_once_whatever_is_preempted(options):
     """Attained service equals the cost formula, with memory so scarce that calls are preempted."""
     engine = OfflineEngine(options)

@@ -23,9 +23,11 @@ import time
 from collections import Counter
 from typing import Any
 
+from vllm.config import VllmConfig
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.request_queue import SchedulingPolicy
+from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request, RequestStatus
 
 from ..fairness.accounts import UNHINTED_TYPE, ApplicationFacts, Call, CallFacts
@@ -55,8 +57,8 @@ _VICTIM_RULE = {
 }
 
 
-class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]
-    """Serve applications in the order of a Justitia policy."""
+class FairOrder(Scheduler):  # type: ignore[misc]
+    """Serve applications in the order of a Justitia policy; over either of vLLM's schedulers."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         check_vllm_version()
@@ -174,3 +176,22 @@ class JustitiaScheduler(AsyncScheduler):  # type: ignore[misc]
             logger.error(
                 "scheduling goes on after %s (further ones are counted)", kind, exc_info=exc
             )
+
+
+class JustitiaSyncScheduler(FairOrder):
+    """For where nothing is scheduled ahead: vLLM's plain scheduler spares bookkeeping there."""
+
+
+class JustitiaScheduler(FairOrder, AsyncScheduler):  # type: ignore[misc]
+    """
+    The class to name in `--scheduler-cls`.
+
+    vLLM schedules ahead only for subclasses of its asynchronous scheduler, so this is one; where it
+    does not schedule ahead all the same (the CPU engine never does), it steps aside.
+    """
+
+    def __new__(cls, vllm_config: VllmConfig, **kwargs: Any) -> Any:
+        """Return a scheduler of the kind that *vllm_config* asks for."""
+        if not vllm_config.scheduler_config.async_scheduling:
+            return JustitiaSyncScheduler(vllm_config=vllm_config, **kwargs)
+        return super().__new__(cls)
