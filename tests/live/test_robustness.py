@@ -75,7 +75,7 @@ def test_each_kind_of_bad_hints_is_warned_of_once(server, client):
 
 def test_a_client_cannot_write_the_schedulers_own_key(client, applications):
     """`vllm_xargs["justitia"]` is ours: what a client puts there has no effect."""
-    forged = {"vllm_xargs": {"justitia": '[{"app_id":"forged"},{}]'}}
+    forged = {"vllm_xargs": {"justitia": '[["forged"],[]]'}}
     client.chat.completions.create(
         model=MODEL, messages=prompt_of(10), max_tokens=2, extra_body=forged
     )
