@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 _KILL_LIMIT_S = 10.0
+_STREAMS_LIMIT_S = 3  # for replies in flight when the engine has gone: they would wait for ever
 
 
 def leave_on_signals() -> None:
@@ -100,6 +101,7 @@ async def _run_server(args: Namespace, **uvicorn_kwargs: Any) -> None:
 
     decorate_logs("APIServer", skip_if_decorated=True)
     listen_address, listener = setup_server(args, reuse_port=False)
+    uvicorn_kwargs.setdefault("timeout_graceful_shutdown", _STREAMS_LIMIT_S)
     await run_server_worker(listen_address, listener, args, **uvicorn_kwargs)
 
 
