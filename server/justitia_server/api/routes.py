@@ -58,7 +58,7 @@ async def list_applications(request: Request) -> JSONResponse:
         for application in answer["applications"]:
             if application["tenant"] == tenant:
                 applications.append({**_shown(application), "engine": engine})
-    states = [answer for answer in await control.ask("state")]
+    states = await control.ask("state")
     return JSONResponse({"object": "list", "data": applications, "scheduler": states})
 
 

@@ -58,11 +58,6 @@ class VirtualClock:
         """Tell whether the reference still keeps *app_id*, backlogged or not."""
         return app_id in self._customers
 
-    def is_backlogged(self, app_id: str) -> bool:
-        """Tell whether *app_id* has work left in the reference."""
-        customer = self._customers.get(app_id)
-        return customer is not None and customer.is_backlogged
-
     def arrive(self, app_id: str, cost: float, *, weight: float = 1) -> float:
         """
         Add an application and return its virtual finish F = V + C / w.
