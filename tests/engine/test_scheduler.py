@@ -137,7 +137,7 @@ def test_aborting_frees_calls_and_accounts(options):
     scheduler.ledger.expire(scheduler.ledger._now)  # as the server's poll does every second
     assert not scheduler.ledger.in_flight
     assert not scheduler.ledger._settling
-    assert len(scheduler.ledger.clock) == 0
+    assert len(scheduler.ledger.reference) == 0
     assert len(scheduler.waiting) == 0
     assert engine.kv_usage_ratio == 0
     assert not scheduler.errors
@@ -154,8 +154,8 @@ def test_the_reference_empties_with_the_server():
     busy = []
 
     def observe(engine):
-        clock = engine.scheduler.ledger.clock
-        busy.append((bool(len(clock)), engine.has_work))
+        reference = engine.scheduler.ledger.reference
+        busy.append((bool(len(reference)), engine.has_work))
 
     run(engine, observe=observe)
     assert all(in_reference == in_server for in_reference, in_server in busy)

@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "justitia_server.api": {"@contract", "@rooms"},
     "justitia_server.simulation": {"@contract", "@rooms"},
     "justitia_server.toy": {"@contract"},
-    "justitia_server.serve": {"@contract", "@rooms", "justitia_server.toy"},
+    "justitia_server.serve": {"@contract", "@rooms", "justitia_server.api", "justitia_server.toy"},
     # The demo is an application like any other: it uses the public SDK, from outside.
     "justitia_server.demo": {"justitia_sdk", "justitia_integrations", "justitia_server"},
     "justitia_server.cli": {"@contract", "justitia_server"},

@@ -7,7 +7,6 @@ A header that cannot be read never stops a call: it is counted, warned of once, 
 
 from __future__ import annotations
 
-import hashlib
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from justitia_sdk.protocol import HINTS_HEADER, SERVER_HEADER, VERSION, Hints, d
 
 from ..fairness.accounts import DEFAULT_TENANT
 from .metrics import count_hints
+from .tenants import tenant_of_header
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -78,10 +78,9 @@ class ArrivalMiddleware:
 
     def _tenant(self, headers: dict[bytes, bytes]) -> str:
         """Return who is billed: one tenant a checked key, never what a client says."""
-        key = headers.get(b"authorization")
-        if not self._has_keys or key is None:
+        if not self._has_keys:
             return DEFAULT_TENANT
-        return f"key-{hashlib.sha256(key).hexdigest()[:12]}"
+        return tenant_of_header(headers.get(b"authorization"))
 
 
 def _read_hints(value: bytes | None, *, is_call: bool) -> Hints:

@@ -19,6 +19,7 @@ from justitia_sdk.protocol import ApplicationHints
 from ..engine.carrier import EXTRA_ARGS_KEY, pack
 from ..fairness.accounts import DEFAULT_TENANT, UNHINTED_TYPE, ApplicationFacts, CallFacts
 from ..prediction.base import Prediction, Predictor, Question
+from ..prediction.outlook import Outlook, outlooks
 from .arrival import Arrival, arrival
 from .metrics import PREDICTIONS, count_hints
 
@@ -30,6 +31,7 @@ FACTS_KEPT_S = 3600.0
 class _Remembered:
     facts: ApplicationFacts
     until_at: float
+    stages: dict[str, Outlook]
 
 
 class Intake:
@@ -75,8 +77,11 @@ class Intake:
             hints.weight,
             prediction.cost,
             prediction.source,
+            prediction.num_declared_calls,
         )
-        self._remember(facts)
+        typical = prediction.output_tokens_per_call
+        stages = outlooks(hints.plan, typical_output_tokens=typical) if hints.plan else {}
+        self._remember(facts, stages)
         return facts
 
     def _facts(
@@ -87,16 +92,23 @@ class Intake:
         count_hints("absent" if hints is None else "ok")
         if hints is None:
             return self._alone(arrived.tenant, prompt, sampling), CallFacts()
+        app_id = scoped_id(arrived.tenant, hints.parent or hints.app)
+        facts = self._recall(app_id)
+        if facts is None:
+            facts = self.predict(_root(hints), arrived.tenant, **_known(prompt, sampling))
+        expected = self._applications[app_id].stages.get(told.stage or "")
+        index = told.stage_index
+        if index is None:
+            index = expected.stage_index if expected else 0
         call = CallFacts(
             told.call,
             told.attempt or arrived.attempt,
             told.stage,
-            told.stage_index or 0,
+            index,
             told.last,
+            expected.critical_path if expected else 0.0,
+            expected.output_tokens if expected else None,
         )
-        facts = self._recall(scoped_id(arrived.tenant, hints.parent or hints.app))
-        if facts is None:
-            facts = self.predict(_root(hints), arrived.tenant, **_known(prompt, sampling))
         return facts, call
 
     def _alone(self, tenant: str, prompt: Any, sampling: Any) -> ApplicationFacts:
@@ -123,9 +135,10 @@ class Intake:
             return None
         return remembered.facts
 
-    def _remember(self, facts: ApplicationFacts) -> None:
+    def _remember(self, facts: ApplicationFacts, stages: dict[str, Outlook]) -> None:
         self._applications.pop(facts.app_id, None)
-        self._applications[facts.app_id] = _Remembered(facts, time.monotonic() + FACTS_KEPT_S)
+        until_at = time.monotonic() + FACTS_KEPT_S
+        self._applications[facts.app_id] = _Remembered(facts, until_at, stages)
         if len(self._applications) > NUM_APPLICATIONS_KEPT:
             self._applications.popitem(last=False)
 

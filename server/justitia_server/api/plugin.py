@@ -9,6 +9,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from ..engine.settings import Settings
+from ..fairness.policies.registry import make_policy
 from ..prediction.ladder import LadderPredictor
 from .arrival import ArrivalMiddleware
 from .engine_control import EngineControl
@@ -41,7 +43,8 @@ class JustitiaEndpoints:
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         """Attach to the engine client and start learning."""
         control = EngineControl(engine_client)
-        intake = Intake(LadderPredictor())
+        policy = make_policy(Settings.from_config(args.additional_config).policy)
+        intake = Intake(LadderPredictor(policy.cost))
         intake.attach(engine_client)
         learner = Learner(control, intake)
         learner.start()

@@ -7,6 +7,7 @@ JSON, between two engine steps. Instants leave as Unix seconds; inside they are 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from dataclasses import asdict
 from itertools import takewhile
 from typing import Any, Protocol
 
-from justitia_sdk.errors import ApplicationClosed, JustitiaError
+from justitia_sdk.errors import AccountingError, ApplicationClosed, JustitiaError
 
 from ..fairness.accounts import Account, ApplicationFacts, State
 from ..fairness.ledger import Ledger
@@ -76,7 +77,8 @@ def _event(scheduler: Scheduler, app_id: str, kind: str, name: str | None) -> di
 
 
 def _finish(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
-    scheduler.ledger.finish(app_id, time.monotonic())
+    with contextlib.suppress(AccountingError, ApplicationClosed):  # unknown or told before
+        scheduler.ledger.finish(app_id, time.monotonic())
     return _show(scheduler, app_id)
 
 
@@ -95,10 +97,12 @@ def _state(scheduler: Scheduler) -> dict[str, Any]:
     num_running, num_waiting = scheduler.get_request_counts()
     return {
         "policy": ledger.policy.name,
-        "capacity_tokens": ledger.capacity,
+        "capacity_tokens": ledger.options.capacity,
         "iteration": ledger.iteration,
-        "virtual_time": ledger.clock.virtual_time,
-        "num_backlogged": len(ledger.clock),
+        "clock": ledger.feed.name,
+        "cost": ledger.policy.cost.name,
+        "virtual_time": ledger.reference.virtual_time,
+        "num_backlogged": len(ledger.reference),
         "num_in_flight": len(ledger.in_flight),
         "num_settling": ledger.num_settling,
         "num_running_calls": num_running,
@@ -144,7 +148,7 @@ def _describe(account: Account, ledger: Ledger, now: float) -> dict[str, Any]:
             "retries": account.num_retries,
             "late": account.num_late,
         },
-        "predicted_cost": facts.predicted_cost,
+        "predicted_cost": account.predicted_cost,
         "prediction_source": facts.prediction_source,
         "attained_cost": account.attained_service,
         "output_tokens": account.num_output_tokens,
@@ -153,7 +157,8 @@ def _describe(account: Account, ledger: Ledger, now: float) -> dict[str, Any]:
         "preemptions": account.num_preemptions,
         "virtual_start": account.virtual_start,
         "virtual_finish": account.virtual_finish,
-        "virtual_time": ledger.clock.virtual_time,
+        "virtual_time": _virtual_time(account),
+        "top_finish": account.tag.top_finish if account.tag and account.tag.is_live else None,
         "arrived_at": instant(account.arrived_at),
         "arrived_iteration": account.arrived_iteration,
         "finished_at": instant(account.finished_at),
@@ -163,10 +168,19 @@ def _describe(account: Account, ledger: Ledger, now: float) -> dict[str, Any]:
         "fair_finish_iteration": account.fair_finished_iteration,
         "fair_finish_is_provisional": account.fair_finished_iteration is None
         or account.state is not State.FINISHED,
+        "fair_finish_in_iterations": ledger.fair_finish_in(account),
         "lateness_iterations": account.lateness_iterations,
         "lateness_s": account.lateness_s,
         "bound_iterations": account.bound_iterations,
     }
+
+
+def _virtual_time(account: Account) -> float | None:
+    """Return V of its tenant's clock."""
+    if account.tag is None:
+        return None
+    account.tag.tenant.catch_up()
+    return account.tag.tenant.clock.virtual_time
 
 
 def _state_shown(account: Account) -> str:

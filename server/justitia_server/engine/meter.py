@@ -38,6 +38,7 @@ class Meter:
 
     def admit(self, call: Call) -> None:
         """Take notice that *call* runs from now on."""
+        self._ledger.admit(call)
         if call not in self._calls:
             self._calls[call] = None
             self._held += call.num_prompt_tokens + call.num_output_tokens
@@ -47,16 +48,11 @@ class Meter:
         most = self._most_tokens
         self._held += most * len(self._calls)
         self._unread += most * self._held
-        ledger = self._ledger
-        if (
-            self._unread >= ledger.clock.service_until_departure()
-            or ledger.policy.reads_service
-            or not ledger.num_open_calls
-        ):
+        if self._ledger.needs_reading(self._unread, now):
             self._read_in_iteration = -1
-            ledger.end_iteration(now)
+            self._ledger.end_iteration(now)
         else:
-            ledger.iteration += 1
+            self._ledger.skip_iteration()
 
     def read(self) -> None:
         """Charge every call up to the tokens it has now; once an iteration is enough."""

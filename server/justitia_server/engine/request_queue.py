@@ -7,12 +7,33 @@ from collections.abc import Iterable, Iterator
 from vllm.v1.core.sched.request_queue import RequestQueue
 from vllm.v1.request import Request
 
-from ..fairness.accounts import Call
+from ..fairness.accounts import Account, Call
 from ..fairness.call_queue import CallQueue
-from ..fairness.policies.base import Policy
+from ..fairness.policies.base import Policy, precedes
 from .meter import Meter
 
 CALL_ATTRIBUTE = "justitia_call"
+
+
+class Rank:
+    """
+    What stands in `request.priority`: where a call stands in the policy's order *now*.
+
+    vLLM compares it only to find the running request to preempt. Comparing late spares keeping the
+    running calls' keys up to date while tags move.
+    """
+
+    __slots__ = ("_call", "_policy")
+
+    def __init__(self, policy: Policy, call: Call) -> None:
+        self._policy = policy
+        self._call = call
+
+    def __lt__(self, other: Rank) -> bool:
+        return precedes(self._policy, self._call, other._call)
+
+    def __gt__(self, other: Rank) -> bool:
+        return precedes(self._policy, other._call, self._call)
 
 
 def call_of(request: Request) -> Call:
@@ -61,6 +82,10 @@ class ApplicationRequestQueue(RequestQueue):  # type: ignore[misc]
         """Remove *requests*, which will not come back; those not here are left alone."""
         for request in requests:
             self._calls.remove(call_of(request))
+
+    def refresh(self, account: Account) -> None:
+        """Take notice that keys of *account*'s calls may have fallen."""
+        self._calls.refresh(account)
 
     def __bool__(self) -> bool:
         return len(self._calls) > 0

@@ -30,14 +30,13 @@ from vllm.v1.core.sched.request_queue import SchedulingPolicy
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request, RequestStatus
 
-from ..fairness.accounts import UNHINTED_TYPE, ApplicationFacts, Call, CallFacts
-from ..fairness.cost import call_cost
-from ..fairness.ledger import Ledger
+from ..fairness.accounts import UNHINTED_TYPE, Account, ApplicationFacts, Call, CallFacts
+from ..fairness.ledger import Ledger, LedgerOptions
 from ..fairness.policies.base import Victim
 from ..fairness.policies.registry import make_policy
 from .carrier import EXTRA_ARGS_KEY, unpack
 from .meter import Meter
-from .request_queue import CALL_ATTRIBUTE, ApplicationRequestQueue, call_of
+from .request_queue import CALL_ATTRIBUTE, ApplicationRequestQueue, Rank, call_of
 from .settings import Settings
 from .version import check_vllm_version
 
@@ -65,18 +64,31 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self.settings = Settings.from_config(self.vllm_config.additional_config)
         policy = make_policy(self.settings.policy)
-        self.ledger = Ledger(
-            policy,
-            capacity=self.kv_cache_config.num_blocks * self.block_size,
-            prefill_tokens_per_iteration=self.max_num_scheduled_tokens,
-            idle_timeout_s=self.settings.idle_timeout_s,
-        )
+        self.ledger = Ledger(policy, self._ledger_options())
         self.policy = _VICTIM_RULE[policy.victim]
         self.meter = Meter(self.ledger, most_tokens_per_step=1 + self.num_spec_tokens)
         self.waiting = ApplicationRequestQueue(policy, self.meter)
         self.kv_holding_waiting = ApplicationRequestQueue(policy, self.meter)
+        self.ledger.on_fall = self._refresh
         self.errors: Counter[str] = Counter()
-        logger.info("policy %s over %d KV tokens", policy.name, self.ledger.capacity)
+        logger.info("policy %s over %d KV tokens", policy.name, self.ledger.options.capacity)
+
+    def _ledger_options(self) -> LedgerOptions:
+        settings = self.settings
+        num_blocks = self.kv_cache_config.num_blocks - 1  # vLLM keeps one for padding
+        return LedgerOptions(
+            capacity=num_blocks * self.block_size,
+            block_size=self.block_size,
+            prefill_tokens_per_iteration=self.max_num_scheduled_tokens,
+            idle_grace_s=settings.idle_grace_s,
+            idle_timeout_s=settings.idle_timeout_s,
+            tenant_weights=settings.tenant_weights,
+            follow_up=settings.revisions == "both",
+        )
+
+    def _refresh(self, account: Account) -> None:
+        self.waiting.refresh(account)
+        self.kv_holding_waiting.refresh(account)
 
     # -- calls in and out ----------------------------------------------------------------
 
@@ -86,7 +98,7 @@ class FairOrder(Scheduler):  # type: ignore[misc]
             call = self._take_in(request)
             call.request = request
             setattr(request, CALL_ATTRIBUTE, call)
-            request.priority = self.ledger.policy.order(call)[0]
+            request.priority = Rank(self.ledger.policy, call)
         super().add_request(request)
 
     def _take_in(self, request: Request) -> Call:
@@ -98,7 +110,9 @@ class FairOrder(Scheduler):  # type: ignore[misc]
             except Exception as exc:
                 self._report("add_call", exc)
         # Its own small application; the id is the engine's and cannot meet a client's.
-        cost = call_cost(request.num_prompt_tokens, max(request.max_tokens, 1))
+        cost = self.ledger.policy.cost.call_cost(
+            request.num_prompt_tokens, max(request.max_tokens, 1)
+        )
         alone = ApplicationFacts(
             f"call-{request.request_id}",
             UNHINTED_TYPE,
@@ -113,6 +127,7 @@ class FairOrder(Scheduler):  # type: ignore[misc]
             call,
             request.request_id,
             num_prompt_tokens=request.num_prompt_tokens,
+            max_output_tokens=request.max_tokens,
             now=time.monotonic(),
         )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from justitia_sdk.errors import ConfigurationError
@@ -13,6 +14,8 @@ from ..fairness.policies.registry import POLICIES
 CONFIG_KEY = "justitia"
 SCHEDULER_CLASS = "justitia_server.engine.scheduler.JustitiaScheduler"
 PLUGIN_NAME = "justitia"
+PREFIX_COSTS = ("shared", "plain")
+REVISIONS = ("down", "both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +25,39 @@ class Settings:
 
     Attributes:
         policy: The order, by name.
+        idle_grace_s: Seconds between calls in which an application counts as going on.
         idle_timeout_s: Seconds without a call after which an application is finished.
+        tenant_weights: Share of the server by tenant; 1 for those not named.
+        prefix_cost: "shared": a KV block that several calls hold is charged once, split among
+            them; "plain": each is charged all of it.
+        revisions: Which revisions of a prediction the order follows: "down", or "both" ways.
 
     Raises:
         ConfigurationError: A field has no meaning.
     """
 
     policy: str = "justitia"
+    idle_grace_s: float = 2.0
     idle_timeout_s: float = 600.0
+    tenant_weights: dict[str, float] = field(default_factory=dict)
+    prefix_cost: str = "shared"
+    revisions: str = "down"
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
             known = ", ".join(sorted(POLICIES))
             raise ConfigurationError(f"policy {self.policy!r} is unknown; choose one of: {known}")
+        if not self.idle_grace_s >= 0:
+            raise ConfigurationError(f"idle_grace_s must be at least 0, not {self.idle_grace_s}")
         if not self.idle_timeout_s > 0:
             raise ConfigurationError(f"idle_timeout_s must be above 0, not {self.idle_timeout_s}")
+        _check_choice("prefix_cost", self.prefix_cost, PREFIX_COSTS)
+        _check_choice("revisions", self.revisions, REVISIONS)
+        for tenant, weight in self.tenant_weights.items():
+            if not 0 < weight < math.inf:
+                raise ConfigurationError(
+                    f"the weight of tenant {tenant!r} must be finite and above 0, not {weight!r}"
+                )
 
     def as_config(self) -> dict[str, Any]:
         """Return the entry for `--additional-config`."""
@@ -57,3 +78,8 @@ class Settings:
             return cls(**entry)
         except TypeError as exc:
             raise ConfigurationError(f"--additional-config {CONFIG_KEY}: {exc}") from exc
+
+
+def _check_choice(field: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ConfigurationError(f"{field} {value!r} is unknown; choose one of: {', '.join(known)}")

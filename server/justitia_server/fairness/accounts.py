@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .call_queue import CallQueue
+    from .tenants import Tag
 
 DEFAULT_TENANT = "default"
 UNHINTED_TYPE = "unhinted"  # a call that names no application is one of its own, of this type
@@ -29,8 +30,9 @@ class ApplicationFacts:
         app_type: Its kind, for learning.
         tenant: Who is billed.
         weight: Its share of the server, above 0.
-        predicted_cost: C, KV token-time of all its calls, above 0.
+        predicted_cost: C, service of all its calls, above 0.
         prediction_source: Which rung of the predictor said so.
+        num_declared_calls: Calls its plan says it will make; 0 where none was declared.
         is_single_call: It is one call that names no application: it ends with that call,
             completed or not.
     """
@@ -41,6 +43,7 @@ class ApplicationFacts:
     weight: float = 1.0
     predicted_cost: float = 1.0
     prediction_source: str = "prior"
+    num_declared_calls: float = 0.0
     is_single_call: bool = False
 
 
@@ -55,6 +58,11 @@ class CallFacts:
         stage: Name of its stage, if any.
         stage_index: Place of the stage in the application; earlier is served first.
         last: Whether the application ends with it.
+        critical_path: Iterations from its start to the end of the application, as the plan has it;
+            within a stage the longest is served first. 0 where nothing is known.
+        predicted_output_tokens: d as predicted, if it was.
+        is_scout: It is ordered by its own cost instead of its application's, so that what it
+            reveals of the application is known early.
     """
 
     call_id: str | None = None
@@ -62,6 +70,9 @@ class CallFacts:
     stage: str | None = None
     stage_index: int = 0
     last: bool = False
+    critical_path: float = 0.0
+    predicted_output_tokens: int | None = None
+    is_scout: bool = False
 
 
 class State(StrEnum):
@@ -85,9 +96,11 @@ class Account:
     arrival_seq: int = 0
     arrived_at: float | None = None
     arrived_iteration: int = 0
-    virtual_start: float = 0.0
-    virtual_finish: float = 0.0  # F, the tag its calls are ordered by
-    attained_service: int = 0
+    predicted_cost: float = 0.0  # as last revised; the reference follows it
+    tag: Tag | None = None  # S, F, and what F was formed with; from its arrival to its end
+    attained_service: float = 0
+    shared_service: float = 0  # what others were charged in its place for blocks held together
+    guard_at: float = 0.0  # attained service at which its tag is taken for grossly wrong
     num_open: int = 0  # calls waiting or running
     num_waiting: int = 0  # kept by the queue they wait in
     num_done: int = 0
@@ -98,6 +111,7 @@ class Account:
     num_prefill_tokens: int = 0
     num_recomputed_tokens: int = 0
     num_preemptions: int = 0
+    is_paused: bool = False  # idle for longer than the grace period
     is_finishing: bool = False  # told to finish while calls were in flight
     end_reason: str | None = None
     last_active_at: float = 0.0
@@ -115,6 +129,16 @@ class Account:
     def app_id(self) -> str:
         """Its id."""
         return self.facts.app_id
+
+    @property
+    def virtual_start(self) -> float:
+        """S: V at its arrival, later by the time it was out; 0 before it has arrived."""
+        return self.tag.virtual_start if self.tag else 0.0
+
+    @property
+    def virtual_finish(self) -> float:
+        """F, the tag its calls are ordered by; 0 before it has arrived."""
+        return self.tag.virtual_finish if self.tag else 0.0
 
     @property
     def num_running(self) -> int:
@@ -146,6 +170,10 @@ class Call:
     arrival_seq: int
     num_prompt_tokens: int
     num_output_tokens: int = 0
+    predicted_cost: float = 0.0
+    shared_tokens: float = 0.0  # KV tokens it holds that other holders are charged for
+    tag: Tag | None = None  # of its own, for a scout call
+    was_admitted: bool = False
     queue: CallQueue | None = field(default=None, repr=False)  # where it waits, if it does
     is_open: bool = True
     chain_before: int = 0  # iterations of the chain of calls it had to wait for

@@ -1,10 +1,10 @@
 """
-The waiting calls, grouped by application, in a policy's order.
+The waiting calls, as a tree of groups, in a policy's order.
 
-Two heaps: each application keeps its own calls by their place in it, and one heap keeps the
-applications by the key of their first call. Keys may change while calls wait. An entry of the
-upper heap is a lower bound of its application's key: growth is found when the entry comes to the
-top; a fall must be told (`refresh`). So an event costs O(log n) and a step that admits nothing
+Each innermost group keeps its own calls by their place in it; every other keeps its groups by the
+key of their first call. Keys may change while calls wait. An entry is a lower bound of its group's
+key: growth is found when the entry comes to the top; a fall must be told (`refresh`). A key is only
+computed when two groups must be compared. So an event costs O(log n), and a step that admits nothing
 costs O(1), however many wait.
 """
 
@@ -16,25 +16,136 @@ from collections.abc import Iterator
 from justitia_sdk.errors import AccountingError
 
 from .accounts import Account, Call
-from .policies.base import Policy
+from .policies.base import Key, Policy
 
 
-class _Group:
-    """The waiting calls of one application; removed ones stay in the heap until they surface."""
+class _Calls:
+    """The waiting calls of an innermost group; removed ones stay in the heap until they surface."""
 
-    __slots__ = ("calls", "entry_key", "num_waiting", "queue")
+    __slots__ = ("entries", "num_waiting", "policy", "queue")
 
-    def __init__(self, queue: CallQueue) -> None:
+    def __init__(self, queue: CallQueue, policy: Policy) -> None:
         self.queue = queue
-        self.calls: list[tuple[tuple[int, ...], Call]] = []
-        self.entry_key: tuple[float, ...] | None = None  # its valid entry in the upper heap
+        self.policy = policy
+        self.entries: list[tuple[Key, Call]] = []
         self.num_waiting = 0
+
+    def add(self, call: Call, groups: tuple[str, ...]) -> None:
+        heapq.heappush(self.entries, (self.policy.key(call, len(groups)), call))
+        self.num_waiting += 1
+
+    def remove(self, groups: tuple[str, ...]) -> None:
+        """Take notice that a call waits here no more."""
+        self.num_waiting -= 1
+        self.head()  # a popped call must be gone for good: it may be added again
+        if len(self.entries) > 2 * self.num_waiting + 16:
+            self.entries = [entry for entry in self.entries if entry[1].queue is self.queue]
+            heapq.heapify(self.entries)
 
     def head(self) -> Call | None:
         """Return the first waiting call, dropping those that were removed."""
-        while self.calls and self.calls[0][1].queue is not self.queue:
-            heapq.heappop(self.calls)
-        return self.calls[0][1] if self.calls else None
+        while self.entries and self.entries[0][1].queue is not self.queue:
+            heapq.heappop(self.entries)
+        return self.entries[0][1] if self.entries else None
+
+    def refresh(self, groups: tuple[str, ...]) -> None:
+        """A call's place never changes."""
+
+    def __iter__(self) -> Iterator[Call]:
+        waiting = {call: key for key, call in self.entries if call.queue is self.queue}
+        return iter(sorted(waiting, key=waiting.__getitem__))
+
+
+class _Groups:
+    """Groups at one depth of the tree, each with a call that waits."""
+
+    __slots__ = ("changed", "depth", "entries", "groups", "keys", "num_waiting", "policy", "queue")
+
+    def __init__(self, queue: CallQueue, policy: Policy, depth: int) -> None:
+        self.queue = queue
+        self.policy = policy
+        self.depth = depth
+        self.num_waiting = 0
+        self.groups: dict[str, _Groups | _Calls] = {}
+        self.keys: dict[str, Key] = {}  # of each group's valid entry
+        self.entries: list[tuple[Key, str]] = []
+        self.changed: dict[str, None] = {}  # groups whose key may have fallen below their entry
+
+    def add(self, call: Call, groups: tuple[str, ...]) -> None:
+        name = groups[self.depth]
+        group = self.groups.get(name)
+        if group is None:
+            group = self.groups[name] = _make(self.queue, self.policy, self.depth + 1, groups)
+        group.add(call, groups)
+        self.num_waiting += 1
+        self.changed[name] = None
+
+    def remove(self, groups: tuple[str, ...]) -> None:
+        name = groups[self.depth]
+        group = self.groups[name]
+        group.remove(groups)
+        self.num_waiting -= 1
+        if group.num_waiting:
+            self.changed[name] = None
+        else:
+            del self.groups[name]  # its entry dies when it surfaces
+            self.keys.pop(name, None)
+            self.changed.pop(name, None)
+
+    def refresh(self, groups: tuple[str, ...]) -> None:
+        """Take notice that the keys of these groups may have fallen. Cost: O(1)."""
+        name = groups[self.depth]
+        if (group := self.groups.get(name)) is not None:
+            self.changed[name] = None
+            group.refresh(groups)
+
+    def head(self) -> Call | None:
+        """Return the first waiting call."""
+        if len(self.groups) == 1:
+            (only,) = self.groups.values()
+            return only.head()
+        for name in self.changed:
+            self._enter(name)
+        self.changed.clear()
+        while self.entries:
+            key, name = self.entries[0]
+            if self.keys.get(name) != key:
+                heapq.heappop(self.entries)
+                continue
+            head = self.groups[name].head()
+            assert head is not None  # a group goes with its last waiting call
+            if self.policy.key(head, self.depth) == key:
+                return head
+            heapq.heappop(self.entries)
+            self._enter(name)
+        return None
+
+    def __iter__(self) -> Iterator[Call]:
+        def key(group: _Groups | _Calls) -> Key:
+            head = group.head()
+            assert head is not None
+            return self.policy.key(head, self.depth)
+
+        return (call for group in sorted(self.groups.values(), key=key) for call in group)
+
+    def _enter(self, name: str) -> None:
+        head = self.groups[name].head()
+        assert head is not None
+        key = self.policy.key(head, self.depth)
+        if self.keys.get(name) == key:
+            return
+        self.keys[name] = key
+        if len(self.entries) > 2 * len(self.groups) + 64:
+            self.entries = [(key, name) for name, key in self.keys.items()]
+            heapq.heapify(self.entries)
+        else:
+            heapq.heappush(self.entries, (key, name))
+
+
+def _make(
+    queue: CallQueue, policy: Policy, depth: int, groups: tuple[str, ...]
+) -> _Groups | _Calls:
+    return _Groups(queue, policy, depth) if depth < len(groups) else _Calls(queue, policy)
 
 
 class CallQueue:
@@ -42,19 +153,14 @@ class CallQueue:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._groups: dict[str, _Group] = {}
-        self._entries: list[tuple[tuple[float, ...], str]] = []
-        self._num_waiting = 0
+        self._root: _Groups | _Calls | None = None  # its kind is known with the first call
 
     def __len__(self) -> int:
-        return self._num_waiting
+        return self._root.num_waiting if self._root is not None else 0
 
     def __iter__(self) -> Iterator[Call]:
-        """Yield all waiting calls in order. Cost: O(n log n)."""
-        waiting = [
-            call for group in self._groups.values() for _, call in group.calls if call.queue is self
-        ]
-        return iter(sorted(waiting, key=self._policy.order))
+        """Yield all waiting calls, group by group in order. Cost: O(n log n)."""
+        return iter(self._root if self._root is not None else ())
 
     def add(self, call: Call) -> None:
         """
@@ -65,16 +171,12 @@ class CallQueue:
         """
         if call.queue is not None:
             raise AccountingError(f"call {call.request_id} waits already")
-        group = self._groups.get(call.account.app_id)
-        if group is None:
-            group = self._groups[call.account.app_id] = _Group(self)
+        groups = self._policy.groups(call.account)
+        if self._root is None:
+            self._root = _make(self, self._policy, 0, groups)
         call.queue = self
         call.account.num_waiting += 1
-        heapq.heappush(group.calls, (self._policy.place(call), call))
-        group.num_waiting += 1
-        self._num_waiting += 1
-        if group.head() is call:
-            self._push(call.account.app_id, group, self._policy.order(call))
+        self._root.add(call, groups)
 
     def peek(self) -> Call:
         """
@@ -83,19 +185,10 @@ class CallQueue:
         Raises:
             IndexError: No call waits.
         """
-        while True:
-            key, app_id = self._entries[0]
-            group = self._groups.get(app_id)
-            if group is None or group.entry_key != key:
-                heapq.heappop(self._entries)
-                continue
-            head = group.head()
-            assert head is not None  # a group goes with its last waiting call
-            current = self._policy.order(head)
-            if current == key:
-                return head
-            heapq.heappop(self._entries)
-            self._push(app_id, group, current)
+        head = self._root.head() if self._root is not None else None
+        if head is None:
+            raise IndexError("no call waits")
+        return head
 
     def pop(self) -> Call:
         """
@@ -114,33 +207,10 @@ class CallQueue:
             return
         call.queue = None
         call.account.num_waiting -= 1
-        self._num_waiting -= 1
-        group = self._groups[call.account.app_id]
-        group.num_waiting -= 1
-        if group.num_waiting == 0:
-            del self._groups[call.account.app_id]  # its entry dies when it surfaces
-            return
-        group.head()  # a popped call must be gone for good: it may be added again
-        if len(group.calls) > 2 * group.num_waiting + 16:
-            group.calls = [entry for entry in group.calls if entry[1].queue is self]
-            heapq.heapify(group.calls)
+        assert self._root is not None
+        self._root.remove(self._policy.groups(call.account))
 
     def refresh(self, account: Account) -> None:
-        """Take notice that the key of *account* may have fallen. Cost: O(log n)."""
-        group = self._groups.get(account.app_id)
-        if group is not None and (head := group.head()) is not None:
-            self._push(account.app_id, group, self._policy.order(head))
-
-    def _push(self, app_id: str, group: _Group, key: tuple[float, ...]) -> None:
-        group.entry_key = key
-        if len(self._entries) > 2 * len(self._groups) + 64:
-            self._drop_superseded()
-        heapq.heappush(self._entries, (key, app_id))
-
-    def _drop_superseded(self) -> None:
-        self._entries = [
-            (group.entry_key, app_id)
-            for app_id, group in self._groups.items()
-            if group.entry_key is not None
-        ]
-        heapq.heapify(self._entries)
+        """Take notice that keys of *account*'s groups may have fallen. Cost: O(1)."""
+        if self._root is not None:
+            self._root.refresh(self._policy.groups(account))

@@ -1,36 +1,74 @@
 """
 The books: who is here, what each was promised and got, and how each stands to the reference.
 
-The ledger keeps one account an application, feeds the fluid reference with the service delivered
-in each engine iteration, sets the tags a policy orders by, and settles an application when it
-ends. It decides nothing about memory and reads no clock: instants are arguments.
+The ledger keeps one account an application, feeds the fluid reference, sets the tags a policy
+orders by, and settles an application when it ends. It decides nothing about memory and reads no
+clock: instants are arguments.
 
-Rules of settlement:
+Rules:
 - An application *arrives* at its first call: F = V + C / w. Announcing it earns nothing.
-- On completion its predicted cost is replaced by what it really used. If the reference has not
-  finished it yet its fair finish is provisional and recorded when the reference has.
+- A prediction may be revised while the application runs. The reference follows every revision; the
+  order only downward ones, unless told otherwise: what an over-predicted application loses by
+  waiting cannot be seen, and moving tags up as well costs more mean completion time than it wins.
+- One that has used GUARD_FACTOR times what its tag was formed with is tagged by what it has used.
+- On its end the prediction is replaced by what it really used. If the reference has not finished it
+  yet, its fair finish is provisional and recorded when the reference has.
+- What it used beyond its tag becomes its tenant's debt, and what it used less pays debt back (up to
+  what it used): tags of that tenant's later applications begin so much further on against other
+  tenants. Within a tenant nobody pays for somebody else's wrong prediction.
 - When no call is left in the server, finished applications leave the reference: with true costs
   they would have left by then, so whoever is still in it is there by a wrong prediction.
-- Service may be read late: before V or an account is looked at, `meter` is asked to charge what the
-  engine has delivered meanwhile.
-- An application between calls is idle; after the idle timeout it is finished for it.
+- Idle applications: `idle`. Service may be read late: before V or an account is looked at, `meter`
+  is asked to charge what the engine has delivered meanwhile.
+
+With true costs told at arrival the reference is the shadow reference that fairness is measured
+against. With predictions it is the best that is known: exact for an application once every one
+that was backlogged with it has ended.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from justitia_sdk.errors import AccountingError, ApplicationClosed, ClockError
 
 from .accounts import Account, ApplicationFacts, Call, CallFacts, State
-from .cost import service_between
+from .bound import BusyPeriod
+from .feed import DeliveredFeed, Feed, NominalFeed
+from .idle import IdleList
 from .policies.base import Policy
-from .virtual_clock import VirtualClock
+from .reference import Reference
 
 NUM_FINISHED_KEPT = 1024
 NUM_SAMPLES_KEPT = 4096
+GUARD_FACTOR = 5.0
+TYPICAL_OUTPUT_TOKENS = 128  # of a call of which nothing is known
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerOptions:
+    """
+    What the books are kept for.
+
+    Attributes:
+        capacity: M, KV tokens the server can hold.
+        block_size: KV tokens a block, for the bound.
+        prefill_tokens_per_iteration: Tokens one iteration can prefill, for the bound.
+        idle_grace_s: Seconds between calls in which an application counts as going on.
+        idle_timeout_s: Seconds without a call after which an application is finished.
+        tenant_weights: W by tenant; 1 for those not named.
+        follow_up: The order follows upward revisions too.
+    """
+
+    capacity: int
+    block_size: int = 1
+    prefill_tokens_per_iteration: int = 8192
+    idle_grace_s: float = 2.0
+    idle_timeout_s: float = 600.0
+    tenant_weights: Mapping[str, float] | None = None
+    follow_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,61 +81,59 @@ class Sample:
         app_id: Its id.
         app_type: Its kind.
         tenant: Who was billed.
-        cost: KV token-time of all its calls.
+        cost: Service of all its calls, as charged.
         num_calls: Its calls.
         num_output_tokens: Tokens they produced.
+        unshared_cost: What it would have been charged had no other call held its KV blocks.
+        num_declared_calls: Calls its plan had said it would make; 0 where none was declared.
     """
 
     seq: int
     app_id: str
     app_type: str
     tenant: str
-    cost: int
+    cost: float
     num_calls: int
     num_output_tokens: int
+    unshared_cost: float
+    num_declared_calls: float = 0.0
 
 
 class Ledger:
     """Accounts of all applications, and the fluid reference they are measured against."""
 
-    def __init__(
-        self,
-        policy: Policy,
-        *,
-        capacity: int,
-        prefill_tokens_per_iteration: int = 8192,
-        idle_timeout_s: float = 600.0,
-    ) -> None:
+    def __init__(self, policy: Policy, options: LedgerOptions) -> None:
         """
         Open empty books.
 
-        Args:
-            policy: Told of arrivals, service and ends.
-            capacity: M, KV tokens the server can hold.
-            prefill_tokens_per_iteration: Tokens one iteration can prefill, for the bound.
-            idle_timeout_s: Seconds without a call after which an application is finished.
+        Raises:
+            AccountingError: A tenant's weight makes no sense.
         """
         self.policy = policy
-        self.capacity = capacity
-        self.idle_timeout_s = idle_timeout_s
-        self.clock = VirtualClock()
+        self.options = options
+        self.reference = Reference(options.tenant_weights)
+        self.feed: Feed = (
+            NominalFeed(options.capacity) if policy.clock == "nominal" else DeliveredFeed()
+        )
+        self.idle = IdleList(grace_s=options.idle_grace_s, timeout_s=options.idle_timeout_s)
+        self.busy_period = BusyPeriod(
+            capacity=options.capacity,
+            block_size=options.block_size,
+            prefill_tokens_per_iteration=options.prefill_tokens_per_iteration,
+        )
         self.iteration = 0
         self.in_flight: dict[str, Account] = {}  # everyone not finished, idle ones included
         self.finished: OrderedDict[str, Account] = OrderedDict()
         self.samples: deque[Sample] = deque(maxlen=NUM_SAMPLES_KEPT)
         self.meter: Callable[[], None] = lambda: None  # charges what is delivered and not charged
+        self.on_fall: Callable[[Account], None] = lambda account: None  # keys may have fallen
         self.num_finished = 0
         self.num_expired = 0
-        self._prefill_tokens_per_iteration = prefill_tokens_per_iteration
+        self.num_open_calls = 0
         self._settling: dict[str, Account] = {}  # finished here, not yet in the reference
-        self._idle: OrderedDict[str, Account] = OrderedDict()  # oldest first
-        self._step_service = 0
         self._num_calls = 0
         self._num_arrivals = 0
-        self.num_open_calls = 0
         self._num_samples = 0
-        self._longest_call = 0  # d_max and C_max over the busy period
-        self._largest_cost = 0.0
         self._now = float("-inf")
 
     # -- arrivals ------------------------------------------------------------------------
@@ -109,7 +145,6 @@ class Ledger:
         What is known of an application that has already arrived is not changed.
 
         Raises:
-            AccountingError: A weight or cost that makes no sense.
             ApplicationClosed: The application has finished.
         """
         self._tick(now)
@@ -123,7 +158,7 @@ class Ledger:
 
     def add_call(
         self, facts: ApplicationFacts, call_facts: CallFacts, request_id: str, *,
-        num_prompt_tokens: int, now: float,
+        num_prompt_tokens: int, now: float, max_output_tokens: int | None = None,
     ) -> Call:  # fmt: skip
         """
         Take a call in, opening its application's account if need be.
@@ -142,53 +177,119 @@ class Ledger:
                 account.num_late = was_finished.num_late + 1
         if account.state is State.ANNOUNCED:
             self._arrive(account, now)
-        self._num_calls += 1
-        call = Call(
-            request_id, account, call_facts, self._num_calls, num_prompt_tokens,
-            chain_before=account.longest_chain,
-        )  # fmt: skip
-        account.is_staged = account.is_staged or account.longest_chain > 0
-        account.num_open += 1
-        account.num_retries += call_facts.attempt > 0
-        account.stage = call_facts.stage or account.stage
-        self.num_open_calls += 1
+        elif account.is_paused:
+            self._resume(account, now)
+        call = self._open_call(account, call_facts, request_id, num_prompt_tokens)
+        tokens = call_facts.predicted_output_tokens or max_output_tokens or TYPICAL_OUTPUT_TOKENS
+        call.predicted_cost = float(self.policy.cost.call_cost(num_prompt_tokens, tokens))
+        if call_facts.is_scout:
+            self._tag_scout(call, now)
         self._set_active(account, now)
+        self.policy.wait(call)
         return call
+
+    def revise(
+        self, app_id: str, predicted_cost: float, now: float, *, both_ways: bool = False
+    ) -> bool:
+        """
+        Replace the predicted cost of an application that runs. Cost: O(log n).
+
+        Args:
+            app_id: Its id.
+            predicted_cost: Of all its calls, those done included; above 0.
+            now: The present instant.
+            both_ways: Let the order follow this revision upwards, too.
+
+        Returns:
+            Whether the order followed.
+
+        Raises:
+            AccountingError: The cost makes no sense, or the application is unknown or has finished.
+        """
+        self._tick(now)
+        account = self.in_flight.get(app_id)
+        if account is None or account.tag is None:
+            raise AccountingError(f"application {app_id} is not in flight: nothing to revise")
+        self.catch_up(now)
+        is_backlogged = self.reference.correct(app_id, predicted_cost)
+        self._note_standing(account, now, is_backlogged=is_backlogged)
+        account.predicted_cost = predicted_cost
+        follows = both_ways or self.options.follow_up or predicted_cost < account.tag.cost
+        if follows:
+            self._retag(account, predicted_cost)
+        self.on_fall(account)
+        return follows
 
     # -- service -------------------------------------------------------------------------
 
+    def admit(self, call: Call) -> None:
+        """Take notice that *call* is admitted to the engine's batch, for the first time or again."""
+        if not call.was_admitted:
+            call.was_admitted = True
+            self.policy.admit(call)
+
     def deliver(self, call: Call, num_output_tokens: int) -> None:
         """
-        Charge *call* up to *num_output_tokens* output tokens: p + i for the i-th.
+        Charge *call* up to *num_output_tokens* output tokens.
 
         Raises:
             AccountingError: Fewer tokens than already delivered.
         """
-        num_before = call.num_output_tokens
-        if num_output_tokens < num_before:
-            raise AccountingError(f"call {call.request_id} lost output tokens")
-        service = service_between(call.num_prompt_tokens, num_before, num_output_tokens)
+        num_new = num_output_tokens - call.num_output_tokens
+        if num_new <= 0:
+            if num_new < 0:
+                raise AccountingError(f"call {call.request_id} lost output tokens")
+            return
+        cost, account = self.policy.cost, call.account
+        service: float = cost.service_between(
+            call.num_prompt_tokens, call.num_output_tokens, num_output_tokens
+        )
+        if call.shared_tokens and cost.holds_memory:
+            shared = num_new * call.shared_tokens
+            service -= shared
+            account.shared_service += shared
         call.num_output_tokens = num_output_tokens
-        account = call.account
         account.attained_service += service
-        account.num_output_tokens += num_output_tokens - num_before
-        self._step_service += service
-        self.policy.charge(account, service)
+        account.num_output_tokens += num_new
+        self.feed.deliver(service)
+        self.busy_period.note_progress(call)
+        if account.attained_service > account.guard_at:
+            self._retag(account, account.attained_service)
+        self.policy.charge(call, num_new)
+        if self.policy.reads_service:
+            self.on_fall(account)
 
     def catch_up(self, now: float) -> None:
         """Bring accounts and reference up to what the engine has delivered."""
         self.meter()
-        service, self._step_service = self._step_service, 0
-        for app_id in self.clock.advance(service):
+        for app_id in self.reference.advance(self.feed.take()):
             self._leave_reference(app_id, now)
 
+    def needs_reading(self, unread: float, now: float) -> bool:
+        """Tell whether, with at most *unread* delivered and not charged, someone must be looked at."""
+        return (
+            self.feed.most(unread) >= self.reference.service_until_departure()
+            or self.policy.reads_service
+            or not self.num_open_calls
+            or self.idle.next_grace_end_at <= now
+        )
+
+    def skip_iteration(self) -> None:
+        """Close an engine iteration in which nothing need be read. Cost: O(1)."""
+        self.feed.end_iteration()
+        self.iteration += 1
+
     def end_iteration(self, now: float) -> None:
-        """Close an engine iteration: feed the reference with the service it delivered."""
+        """Close an engine iteration: charge what it delivered and feed the reference."""
         self._tick(now)
+        self.feed.end_iteration()
         self.catch_up(now)
+        self._pause_idle(now)
         if self.num_open_calls == 0:
             self._end_busy_period(now)
         self.iteration += 1
+        for account in self.policy.starving(self.iteration):
+            self.on_fall(account)
 
     # -- ends ----------------------------------------------------------------------------
 
@@ -203,6 +304,8 @@ class Ledger:
             raise AccountingError(f"call {call.request_id} has ended before")
         self._tick(now)
         call.is_open = False
+        if call.tag is not None:
+            call.tag.tenant.close_tag(call.tag)
         account = call.account
         account.num_open -= 1
         account.num_done += completed
@@ -210,7 +313,8 @@ class Ledger:
         account.last_call_ended_at = now
         account.last_call_ended_iteration = self.iteration
         self.num_open_calls -= 1
-        self._note_length(call)
+        self.busy_period.note_end(call)
+        self.policy.end(call)
         account.is_finishing = account.is_finishing or (completed and call.facts.last)
         if account.num_open == 0:
             if account.is_finishing or account.facts.is_single_call:
@@ -218,36 +322,39 @@ class Ledger:
             else:
                 self._set_idle(account, now)
 
-    def finish(self, app_id: str, now: float, *, reason: str = "finished") -> bool:
+    def finish(self, app_id: str, now: float, *, reason: str = "finished") -> None:
         """
         End an application; one with calls in flight ends with the last of them.
 
-        Idempotent: returns whether the application is known (finished or not).
+        Raises:
+            ApplicationClosed: It has finished, or been told to.
+            AccountingError: It is unknown.
         """
         self._tick(now)
         account = self.in_flight.get(app_id)
         if account is None:
-            return app_id in self.finished
+            if app_id in self.finished:
+                raise ApplicationClosed(f"application {app_id} has finished")
+            raise AccountingError(f"application {app_id} is unknown")
+        if account.is_finishing:
+            raise ApplicationClosed(f"application {app_id} is finishing")
         if account.num_open:
             account.is_finishing = True
         else:
             self._finish(account, now, reason)
-        return True
 
     def expire(self, now: float) -> list[str]:
         """Finish applications idle for longer than the timeout. Cost: O(expired)."""
         self._tick(now)
-        expired: list[str] = []
-        while self._idle:
-            account = next(iter(self._idle.values()))
-            if now - account.last_active_at < self.idle_timeout_s:
-                break
+        expired = self.idle.past_timeout(now)
+        for account in expired:
             self._finish(account, now, "idle_timeout")
-            expired.append(account.app_id)
         self.num_expired += len(expired)
         if self.num_open_calls == 0:
             self._end_busy_period(now)
-        return expired
+        return [account.app_id for account in expired]
+
+    # -- questions and events ------------------------------------------------------------
 
     @property
     def num_settling(self) -> int:
@@ -258,6 +365,17 @@ class Ledger:
         """Return the account of *app_id*, finished or not."""
         return self.in_flight.get(app_id) or self.finished.get(app_id)
 
+    def fair_finish_in(self, account: Account) -> float | None:
+        """
+        Return the iterations until *account*'s fair finish, an estimate; None once that is past.
+
+        As if nobody else arrived, no cost changed and every iteration gave M.
+        """
+        if account.fair_finished_iteration is not None or account.app_id not in self.reference:
+            return None
+        service = self.reference.service_until_fair_finish(account.app_id)
+        return service / self.options.capacity
+
     def note_event(self, app_id: str, kind: str, name: str | None, now: float) -> bool:
         """Take notice of a stage or tool event; returns whether the application is known."""
         self._tick(now)
@@ -267,34 +385,67 @@ class Ledger:
         if kind == "stage":
             account.stage = name
         account.tool_since_at = now if kind == "tool_start" else None
-        if app_id in self._idle:
+        if app_id in self.idle:
             self._set_idle(account, now)
         return True
 
-    # -- inside --------------------------------------------------------------------------
+    # -- inside: accounts ----------------------------------------------------------------
 
     def _tick(self, now: float) -> None:
-        if now < self._now:
+        if not now >= self._now:
             raise ClockError(f"time ran back from {self._now} to {now}")
         self._now = now
 
     def _open(self, facts: ApplicationFacts, now: float) -> Account:
-        account = Account(facts, opened_at=now, last_active_at=now)
+        account = Account(
+            facts, opened_at=now, last_active_at=now, predicted_cost=facts.predicted_cost
+        )
         self.in_flight[facts.app_id] = account
-        self._idle[facts.app_id] = account
+        self.idle.add(account, has_grace=False)
         return account
 
+    def _open_call(
+        self, account: Account, facts: CallFacts, request_id: str, num_prompt_tokens: int
+    ) -> Call:
+        self._num_calls += 1
+        account.is_staged = account.is_staged or account.longest_chain > 0
+        account.num_open += 1
+        account.num_retries += facts.attempt > 0
+        account.stage = facts.stage or account.stage
+        self.num_open_calls += 1
+        return Call(
+            request_id, account, facts, self._num_calls, num_prompt_tokens,
+            chain_before=account.longest_chain,
+        )  # fmt: skip
+
+    def _set_active(self, account: Account, now: float) -> None:
+        self.idle.discard(account)
+        account.state = State.IN_FLIGHT
+        account.last_active_at = now
+        account.tool_since_at = None
+
+    def _set_idle(self, account: Account, now: float) -> None:
+        has_arrived = account.state is not State.ANNOUNCED
+        if has_arrived:
+            account.state = State.IDLE
+        account.last_active_at = now
+        self.idle.add(account, has_grace=has_arrived and not account.is_paused)
+
+    def _drop(self, account: Account) -> None:
+        self.in_flight.pop(account.app_id, None)
+        self.idle.discard(account)
+
+    # -- inside: tags and the reference --------------------------------------------------
+
     def _arrive(self, account: Account, now: float) -> None:
-        facts = account.facts
-        if facts.app_id in self.clock:  # an earlier account of this id is still settling
-            self._settling.pop(facts.app_id, None)
-            self.clock.forget(facts.app_id)
+        facts, reference = account.facts, self.reference
         self.catch_up(now)
-        account.virtual_start = self.clock.virtual_time
+        if facts.app_id in reference:  # an earlier account of this id is still settling
+            self._settling.pop(facts.app_id, None)
+            reference.forget(facts.app_id)
+        cost = account.predicted_cost = facts.predicted_cost
         try:
-            account.virtual_finish = self.clock.arrive(
-                facts.app_id, facts.predicted_cost, weight=facts.weight
-            )
+            reference.arrive(facts.app_id, facts.tenant, cost, weight=facts.weight)
         except AccountingError:
             self._drop(account)
             raise
@@ -302,96 +453,104 @@ class Ledger:
         account.arrival_seq = self._num_arrivals
         account.arrived_at = now
         account.arrived_iteration = self.iteration
-        self._largest_cost = max(self._largest_cost, facts.predicted_cost / facts.weight)
+        tenant = reference.tenant(facts.tenant)
+        account.tag = tenant.open_tag(
+            cost, facts.weight, virtual_start=tenant.clock.virtual_time, seq=account.arrival_seq
+        )
+        account.guard_at = GUARD_FACTOR * cost
         self.policy.arrive(account)
 
-    def _set_active(self, account: Account, now: float) -> None:
-        self._idle.pop(account.app_id, None)
-        account.state = State.IN_FLIGHT
-        account.last_active_at = now
-        account.tool_since_at = None
+    def _tag_scout(self, call: Call, now: float) -> None:
+        self.catch_up(now)
+        facts = call.account.facts
+        tenant = self.reference.tenant(facts.tenant)
+        call.tag = tenant.open_tag(
+            call.predicted_cost,
+            facts.weight,
+            virtual_start=tenant.clock.virtual_time,
+            seq=call.account.arrival_seq,
+        )
 
-    def _set_idle(self, account: Account, now: float) -> None:
-        if account.state is not State.ANNOUNCED:
-            account.state = State.IDLE
-        account.last_active_at = now
-        self._idle.pop(account.app_id, None)
-        self._idle[account.app_id] = account
+    def _retag(self, account: Account, cost: float, *, shift: float = 0.0) -> None:
+        assert account.tag is not None
+        account.tag.tenant.move_tag(account.tag, cost=cost, shift=shift)
+        account.guard_at = GUARD_FACTOR * cost
 
-    def _note_length(self, call: Call) -> None:
-        """Keep d_max and the application's longest chain, in iterations of a call alone."""
-        prefill = -(-call.num_prompt_tokens // self._prefill_tokens_per_iteration) - 1
-        length = prefill + call.num_output_tokens
-        self._longest_call = max(self._longest_call, length)
-        account = call.account
-        account.longest_chain = max(account.longest_chain, call.chain_before + length)
+    def _pause_idle(self, now: float) -> None:
+        for account in self.idle.past_grace(now):
+            account.is_paused = True
+            was_backlogged = self.reference.is_backlogged(account.app_id)
+            is_backlogged = self.reference.pause(account.app_id, account.attained_service)
+            if was_backlogged or is_backlogged:
+                self._note_standing(account, now, is_backlogged=is_backlogged)
+            self.on_fall(account)
 
-    def _drop(self, account: Account) -> None:
-        self.in_flight.pop(account.app_id, None)
-        self._idle.pop(account.app_id, None)
+    def _resume(self, account: Account, now: float) -> None:
+        assert account.tag is not None
+        self.catch_up(now)
+        account.is_paused = False
+        shift = self.reference.resume(account.app_id)
+        if self.reference.is_backlogged(account.app_id):
+            self._note_standing(account, now, is_backlogged=True)
+        if shift:
+            self._retag(account, account.tag.cost, shift=shift)
+
+    def _note_standing(self, account: Account, now: float, *, is_backlogged: bool) -> None:
+        """Date the fair finish of one that is in the reference no more; undate it otherwise."""
+        if is_backlogged:
+            account.fair_finished_at = account.fair_finished_iteration = None
+        elif account.fair_finished_iteration is None:
+            account.fair_finished_at = now
+            account.fair_finished_iteration = self.iteration
+
+    def _leave_reference(self, app_id: str, now: float) -> None:
+        if (account := self._settling.pop(app_id, None)) is not None:
+            self.reference.forget(app_id)
+        else:
+            account = self.in_flight[app_id]
+        self._note_standing(account, now, is_backlogged=False)
+
+    # -- inside: the end -----------------------------------------------------------------
 
     def _finish(self, account: Account, now: float, reason: str) -> None:
         self.catch_up(now)
         self._drop(account)
         account.state = State.FINISHED
         account.end_reason = reason
-        if account.arrived_at is None:
+        if account.tag is None:
             return  # announced, never came: nothing to settle, nothing to remember
         # It was done when its last call ended, however late we are told.
         account.finished_at = account.last_call_ended_at
         account.finished_iteration = account.last_call_ended_iteration
         self.policy.finish(account)
-        self._settle_cost(account, now)
-        account.bound_iterations = self._bound(account)
+        self._settle(account, now)
+        account.bound_iterations = self.busy_period.bound_of(account)
         self.finished[account.app_id] = account
         self.num_finished += 1
         if len(self.finished) > NUM_FINISHED_KEPT:
             self.finished.popitem(last=False)
         self._take_sample(account)
+        self.on_fall(account)
 
-    def _settle_cost(self, account: Account, now: float) -> None:
-        """Replace the prediction by what was used; forget it once the reference has it done."""
-        self._largest_cost = max(
-            self._largest_cost, account.attained_service / account.facts.weight
-        )
-        if account.attained_service == 0:
-            self.clock.forget(account.app_id)
-            self._note_fair_finish(account, now)
-        elif self.clock.correct(account.app_id, account.attained_service):
-            account.fair_finished_at = account.fair_finished_iteration = None
+    def _settle(self, account: Account, now: float) -> None:
+        """Replace the prediction by what was used; book the difference to the tenant."""
+        assert account.tag is not None
+        used, tag = account.attained_service, account.tag
+        tag.tenant.close_tag(tag)
+        tag.tenant.add_debt(max(used - tag.cost, -used))
+        self.busy_period.note_application(account)
+        is_backlogged = used > 0 and self.reference.settle(account.app_id, used)
+        self._note_standing(account, now, is_backlogged=is_backlogged)
+        if is_backlogged:
             self._settling[account.app_id] = account
         else:
-            self.clock.forget(account.app_id)
-            if account.fair_finished_at is None:
-                self._note_fair_finish(account, now)
-
-    def _leave_reference(self, app_id: str, now: float) -> None:
-        if (account := self._settling.pop(app_id, None)) is not None:
-            self.clock.forget(app_id)
-        else:
-            account = self.in_flight[app_id]
-        self._note_fair_finish(account, now)
-
-    def _note_fair_finish(self, account: Account, now: float) -> None:
-        account.fair_finished_at = now
-        account.fair_finished_iteration = self.iteration
+            self.reference.forget(account.app_id)
 
     def _end_busy_period(self, now: float) -> None:
         for app_id in list(self._settling):
             self._leave_reference(app_id, now)
         if not self.in_flight:
-            self._longest_call = 0
-            self._largest_cost = 0.0
-
-    def _bound(self, account: Account) -> float:
-        """
-        Return the most iterations *account* may finish after its fair finish.
-
-        2 d_max + C_max / M, and for staged applications the critical path besides, observed
-        as the longest chain of its calls. d_max and C_max are maxima over the busy period.
-        """
-        chain = account.longest_chain if account.is_staged else 0
-        return 2 * self._longest_call + self._largest_cost / self.capacity + chain
+            self.busy_period.end()
 
     def _take_sample(self, account: Account) -> None:
         if account.num_aborted or not account.attained_service:
@@ -402,5 +561,6 @@ class Ledger:
             Sample(
                 self._num_samples, facts.app_id, facts.app_type, facts.tenant,
                 account.attained_service, account.num_done, account.num_output_tokens,
+                account.attained_service + account.shared_service, facts.num_declared_calls,
             )
         )  # fmt: skip

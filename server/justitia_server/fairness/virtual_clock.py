@@ -1,5 +1,5 @@
 """
-The fluid reference: generalised processor sharing (GPS) and its virtual time.
+The fluid reference at one level: generalised processor sharing (GPS) and its virtual time.
 
 A fluid server splits the service it is fed among the applications backlogged *in the reference*,
 in proportion to their weights. With W the sum of those weights,
@@ -8,55 +8,81 @@ in proportion to their weights. With W the sum of those weights,
     F  = S + C / w                   virtual finish of an application, S = V at its arrival
 
 and an application leaves when V reaches F. Later arrivals change how fast V grows, never the
-order of the F, so one heap holds the whole reference and an event costs O(log n).
+order of the F, so one sorted list holds the whole reference and an event costs O(log n).
 
-What feeds the clock is the caller's choice: service delivered by the engine (then the reference
-and the server are busy at the same times) or nominal capacity (the paper). When nobody is
-backlogged V stands still and the next arrival starts there.
+What an application is to be given, C, may change while it is here or after it has left. One rule
+covers all of it: an application is backlogged exactly while it was given less than its C. So
+- one that is given more than a corrected C leaves at once, and the excess is not given back;
+- one that has left and turns out to cost more comes back for the difference, and S moves on by the
+  time it was out, as if it had just arrived with what is missing;
+- one that pauses (`pause`) is given what it has really received and no more, leaves, and comes back
+  on `resume` in the same way: the time it was out neither earns nor costs it anything.
 
-Any number type serves: float in the server, `fractions.Fraction` in proofs.
+When nobody is backlogged V stands still and the next arrival starts there. What feeds the clock is
+the caller's choice (`feed`). Any number type serves: float in the server, `fractions.Fraction` in
+proofs.
 
 References: Parekh and Gallager, IEEE/ACM ToN 1(3), 1993; Justitia, arXiv:2510.17015, section 3.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
 from dataclasses import dataclass
 
 from justitia_sdk.errors import AccountingError
 
+from .finish_index import Entry, FinishIndex
+
 
 @dataclass(slots=True)
 class _Customer:
-    """One application in the reference; `virtual_finish` is S + C / w."""
+    """One application in the reference."""
 
     weight: float
-    virtual_start: float
-    virtual_finish: float
+    cost: float  # C
+    limit: float  # to be given for now: C, or what it really received while it pauses
+    virtual_start: float  # S; what it was given so far is (V - S) * w
     arrival_seq: int
-    is_backlogged: bool = True
+    given: float = 0  # service it was given, kept while it is not backlogged
+    is_paused: bool = False
+    entry: Entry | None = None  # (F, arrival number, w) in the index while it is backlogged
 
 
 class VirtualClock:
-    """The reference server's virtual time V and who is backlogged in it."""
+    """A reference server's virtual time V and who is backlogged in it."""
 
     def __init__(self) -> None:
         self.virtual_time: float = 0
+        self.total_weight: float = 0  # of those backlogged
         self._customers: dict[str, _Customer] = {}
-        self._finishes: list[tuple[float, int, str]] = []  # superseded entries stay until popped
+        self._backlogged: dict[int, str] = {}  # by arrival number
+        self._finishes = FinishIndex()
         self._num_arrivals = 0
-        self._num_backlogged = 0
-        self._total_weight: float = 0
 
     def __len__(self) -> int:
         """Return how many applications are backlogged in the reference."""
-        return self._num_backlogged
+        return len(self._backlogged)
 
     def __contains__(self, app_id: str) -> bool:
         """Tell whether the reference still keeps *app_id*, backlogged or not."""
         return app_id in self._customers
+
+    @property
+    def num_known(self) -> int:
+        """How many applications it keeps, backlogged or not."""
+        return len(self._customers)
+
+    def is_backlogged(self, app_id: str) -> bool:
+        """
+        Tell whether *app_id* still has something to be given.
+
+        Raises:
+            AccountingError: *app_id* is unknown.
+        """
+        return self._customer(app_id).entry is not None
+
+    # -- events --------------------------------------------------------------------------
 
     def arrive(self, app_id: str, cost: float, *, weight: float = 1) -> float:
         """
@@ -77,11 +103,9 @@ class VirtualClock:
         if app_id in self._customers:
             raise AccountingError(f"application {app_id} has arrived before")
         self._num_arrivals += 1
-        start = self.virtual_time
-        customer = _Customer(weight, start, start + cost / weight, self._num_arrivals)
+        customer = _Customer(weight, cost, cost, self.virtual_time, self._num_arrivals)
         self._customers[app_id] = customer
-        self._enter(app_id, customer)
-        return customer.virtual_finish
+        return self._enter(app_id, customer)
 
     def advance(self, service: float) -> list[str]:
         """
@@ -98,35 +122,46 @@ class VirtualClock:
 
         Changes: V and the set of backlogged applications. Cost: O(leavers x log n).
         """
-        if not service >= 0 or math.isinf(service):
-            raise AccountingError(f"service must be finite and not negative, not {service!r}")
+        check_service(service)
         left: list[str] = []
-        while self._num_backlogged:
-            app_id, customer = self._first_to_finish()
-            needed = (customer.virtual_finish - self.virtual_time) * self._total_weight
+        while self._backlogged:
+            needed = self.service_until_departure()
             if service < needed:
-                self.virtual_time += service / self._total_weight
+                self.virtual_time += service / self.total_weight
                 break
             service -= needed
-            self.virtual_time = customer.virtual_finish
-            self._leave(customer)
+            left += self.depart()
+        return left
+
+    def depart(self) -> list[str]:
+        """
+        Let V reach the next virtual finish; return who leaves there.
+
+        Raises:
+            IndexError: Nobody is backlogged.
+        """
+        finish = self.virtual_time = self._finishes.first()[0]
+        left: list[str] = []
+        while self._backlogged and (first := self._finishes.first())[0] == finish:
+            app_id = self._backlogged[first[1]]
+            customer = self._customers[app_id]
+            self._leave(customer, given=customer.limit)
             left.append(app_id)
         return left
 
-    def service_until_departure(self) -> float:
-        """Return how much service the next one to leave still needs; infinite if none is there."""
-        if not self._num_backlogged:
-            return math.inf
-        _, customer = self._first_to_finish()
-        return (customer.virtual_finish - self.virtual_time) * self._total_weight
+    def creep(self, service: float) -> None:
+        """
+        Give *service* that makes nobody leave.
+
+        Rounding may carry V a hair past the next virtual finish; it stops there.
+        """
+        if self._backlogged:
+            grown = self.virtual_time + service / self.total_weight
+            self.virtual_time = min(grown, self._finishes.first()[0])
 
     def correct(self, app_id: str, cost: float) -> bool:
         """
         Replace an application's cost by *cost* and return whether it is backlogged now.
-
-        Still backlogged: F becomes S + C / w, and where V has passed that already the
-        application leaves at once; what the reference gave it too much is not given back.
-        Left already: it comes back for what the new cost exceeds what it was given.
 
         Raises:
             AccountingError: *cost* makes no sense, or *app_id* is unknown.
@@ -135,21 +170,64 @@ class VirtualClock:
         """
         _check_positive("cost", cost)
         customer = self._customer(app_id)
-        finish = customer.virtual_start + cost / customer.weight
-        if not customer.is_backlogged:
-            missed = finish - customer.virtual_finish
-            if missed <= 0:
-                return False
-            customer.virtual_finish = self.virtual_time + missed
-            customer.virtual_start = customer.virtual_finish - cost / customer.weight
-            self._enter(app_id, customer)
-            return True
-        customer.virtual_finish = finish
-        if finish <= self.virtual_time:
-            self._leave(customer)
-            return False
-        self._push_finish(app_id, customer)
-        return True
+        customer.cost = cost
+        if not customer.is_paused:
+            self._limit(app_id, customer, cost)
+        return customer.entry is not None
+
+    def settle(self, app_id: str, cost: float) -> bool:
+        """
+        As `correct`, of one that has ended: paused or not, *cost* is what it is to be given.
+
+        Raises:
+            AccountingError: *cost* makes no sense, or *app_id* is unknown.
+        """
+        _check_positive("cost", cost)
+        customer = self._customer(app_id)
+        customer.cost = cost
+        customer.is_paused = False
+        self._limit(app_id, customer, cost)
+        return customer.entry is not None
+
+    def pause(self, app_id: str, received: float) -> bool:
+        """
+        Give an application *received* and no more, until it resumes.
+
+        Args:
+            app_id: Who waits for something else than the server.
+            received: KV token-time it has really received so far, not negative.
+
+        Returns:
+            Whether it is still backlogged: the reference has not given it so much yet.
+
+        Raises:
+            AccountingError: *received* makes no sense, or *app_id* is unknown.
+
+        Changes: the set of backlogged applications. Cost: O(log n).
+        """
+        check_service(received)
+        customer = self._customer(app_id)
+        customer.is_paused = True
+        self._limit(app_id, customer, received)
+        return customer.entry is not None
+
+    def resume(self, app_id: str) -> float:
+        """
+        Let a paused application go on; return by how much its S has moved.
+
+        That is the growth of V while it was out of the reference, and 0 for one that has not left
+        it or that has been given all its cost.
+
+        Raises:
+            AccountingError: *app_id* is unknown.
+
+        Changes: the set of backlogged applications. Cost: O(log n).
+        """
+        customer = self._customer(app_id)
+        before = customer.virtual_start
+        customer.is_paused = False
+        self._limit(app_id, customer, customer.cost)
+        return customer.virtual_start - before
 
     def forget(self, app_id: str) -> None:
         """
@@ -159,9 +237,41 @@ class VirtualClock:
             AccountingError: *app_id* is unknown.
         """
         customer = self._customer(app_id)
-        if customer.is_backlogged:
-            self._leave(customer)
+        if customer.entry is not None:
+            self._leave(customer, given=0)
         del self._customers[app_id]
+
+    # -- questions -----------------------------------------------------------------------
+
+    def virtual_finish(self, app_id: str) -> float:
+        """
+        Return F of *app_id*, V at which it leaves; of one that has left, where it would have been.
+
+        Raises:
+            AccountingError: *app_id* is unknown.
+        """
+        customer = self._customer(app_id)
+        return customer.virtual_start + customer.limit / customer.weight
+
+    def service_until_departure(self) -> float:
+        """Return how much service the next one to leave still needs; infinite if none is there."""
+        if not self._backlogged:
+            return math.inf
+        return (self._finishes.first()[0] - self.virtual_time) * self.total_weight
+
+    def service_until(self, finish: float) -> float:
+        """
+        Return R(F): the service until V reaches *finish*, if nobody else arrives.
+
+        The sum of w_i * (min(F, F_i) - V); what is backlogged ends there, so for a *finish* past
+        the last F_i it is all the work there is. 0 for one that V has passed. Cost: O(log n).
+        """
+        if finish <= self.virtual_time:
+            return 0
+        work = self._finishes.capped_work(finish)
+        return max(work - self.virtual_time * self.total_weight, 0)  # rounding may fall below
+
+    # -- inside --------------------------------------------------------------------------
 
     def _customer(self, app_id: str) -> _Customer:
         try:
@@ -169,35 +279,51 @@ class VirtualClock:
         except KeyError:
             raise AccountingError(f"application {app_id} is not in the reference") from None
 
-    def _enter(self, app_id: str, customer: _Customer) -> None:
-        customer.is_backlogged = True
-        self._num_backlogged += 1
-        self._total_weight += customer.weight
-        self._push_finish(app_id, customer)
+    def _limit(self, app_id: str, customer: _Customer, limit: float) -> None:
+        """Give *customer* service up to *limit* in all: enter, move or leave accordingly."""
+        customer.limit = limit
+        if customer.entry is None:
+            if limit > customer.given:
+                customer.virtual_start = self.virtual_time - customer.given / customer.weight
+                self._enter(app_id, customer)
+            return
+        if customer.virtual_start + limit / customer.weight <= self.virtual_time:
+            given = (self.virtual_time - customer.virtual_start) * customer.weight
+            self._leave(customer, given=given)
+            return
+        self._finishes.remove(customer.entry)
+        self._index(customer)
 
-    def _push_finish(self, app_id: str, customer: _Customer) -> None:
-        if len(self._finishes) > 2 * self._num_backlogged + 64:
-            current = [entry for entry in self._finishes if self._is_current(entry[0], entry[2])]
-            heapq.heapify(current)
-            self._finishes = current
-        heapq.heappush(self._finishes, (customer.virtual_finish, customer.arrival_seq, app_id))
+    def _enter(self, app_id: str, customer: _Customer) -> float:
+        self._backlogged[customer.arrival_seq] = app_id
+        self.total_weight += customer.weight
+        return self._index(customer)
 
-    def _leave(self, customer: _Customer) -> None:
-        customer.is_backlogged = False
-        self._num_backlogged -= 1
+    def _index(self, customer: _Customer) -> float:
+        finish = customer.virtual_start + customer.limit / customer.weight
+        customer.entry = (finish, customer.arrival_seq, customer.weight)
+        self._finishes.add(customer.entry)
+        return finish
+
+    def _leave(self, customer: _Customer, *, given: float) -> None:
+        assert customer.entry is not None
+        self._finishes.remove(customer.entry)
+        del self._backlogged[customer.arrival_seq]
+        customer.entry = None
+        customer.given = given
         # Summing and subtracting floats drifts; an empty reference is the moment to forget it.
-        self._total_weight = self._total_weight - customer.weight if self._num_backlogged else 0
+        self.total_weight = self.total_weight - customer.weight if self._backlogged else 0
 
-    def _first_to_finish(self) -> tuple[str, _Customer]:
-        while True:
-            finish, _, app_id = self._finishes[0]
-            if self._is_current(finish, app_id):
-                return app_id, self._customers[app_id]
-            heapq.heappop(self._finishes)
 
-    def _is_current(self, finish: float, app_id: str) -> bool:
-        customer = self._customers.get(app_id)
-        return customer is not None and customer.is_backlogged and customer.virtual_finish == finish
+def check_service(service: float) -> None:
+    """
+    Raise unless *service* is finite and not negative.
+
+    Raises:
+        AccountingError: It is not.
+    """
+    if not service >= 0 or math.isinf(service):
+        raise AccountingError(f"service must be finite and not negative, not {service!r}")
 
 
 def _check_positive(field: str, value: float) -> None:

@@ -1,7 +1,7 @@
 """
 What a predictor is asked, what it answers, and what it learns from.
 
-Costs are KV token-time (`justitia_server.fairness.cost`).
+Costs are in the unit that the server's policy charges (`justitia_server.fairness.cost`).
 """
 
 from __future__ import annotations
@@ -47,12 +47,16 @@ class Prediction:
     A predicted cost.
 
     Attributes:
-        cost: KV token-time of the whole application, above 0.
-        source: The rung of the ladder that answered: "plan", "type" or "prior".
+        cost: Service of the whole application, above 0.
+        source: The rung of the ladder that answered: "plan", "structure", "type" or "prior".
+        num_declared_calls: Calls its plan says it will make; 0 without a plan.
+        output_tokens_per_call: What a call is expected to produce.
     """
 
     cost: float
     source: str
+    num_declared_calls: float = 0.0
+    output_tokens_per_call: int = 1
 
 
 class Predictor(Protocol):

@@ -1,22 +1,33 @@
 """
 The first predictor: declared plan, else the type's running mean, else a prior.
 
-Each rung answers only if it knows enough, and the answer names the rung. Types are learned per
-tenant; the least recently used are forgotten beyond a fixed number.
+Each rung answers only if it knows enough, and the answer names the rung:
+
+- "plan": a declared plan, as long as few applications of the tenant's type have finished;
+- "structure": a declared plan whose costs are no longer believed: its number of calls times what
+  such applications have really cost per declared call. So a tenant gains nothing for long by
+  declaring less than it uses, of cost or of calls;
+- "type": the mean of what the type has cost;
+- "prior": nothing is known.
+
+Types are learned per tenant; the least recently used are forgotten beyond a fixed number. What is
+reckoned from lengths is scaled by the part of its KV memory that the type was really charged, the
+rest being shared with other calls (`fairness.sharing`); what is learned is in that unit already.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from justitia_sdk.protocol import Plan, Stage
 
-from ..fairness.cost import call_cost
+from ..fairness.cost import KV_TOKEN_TIME, CostModel
 from ..fairness.ledger import Sample
 from .base import Prediction, Question
 
 NUM_TYPES_KEPT = 10_000
+NUM_SAMPLES_TRUSTED = 5  # from so many on, what was seen counts for more than what is declared
 PRIOR_PROMPT_TOKENS = 512
 PRIOR_OUTPUT_TOKENS = 128
 PRIOR_CALLS = 4
@@ -35,55 +46,94 @@ class _Mean:
 
 
 @dataclass(slots=True)
+class _Ratio:
+    """A ratio of two sums."""
+
+    above: float = 0.0
+    below: float = 0.0
+    num_seen: int = 0
+
+    def add(self, above: float, below: float) -> None:
+        self.num_seen += 1
+        self.above += above
+        self.below += below
+
+    @property
+    def value(self) -> float:
+        return self.above / self.below
+
+
+@dataclass(slots=True)
 class _TypeHistory:
     """What one tenant's applications of one type used."""
 
-    cost: _Mean
-    output_tokens_per_call: _Mean
+    cost: _Mean = field(default_factory=_Mean)
+    output_tokens_per_call: _Mean = field(default_factory=_Mean)
+    cost_per_declared_call: _Ratio = field(default_factory=_Ratio)
+    charged: _Ratio = field(default_factory=_Ratio)  # cost over what it had been unshared
+
+    def add(self, sample: Sample) -> None:
+        self.cost.add(sample.cost)
+        self.output_tokens_per_call.add(sample.num_output_tokens / max(sample.num_calls, 1))
+        self.charged.add(sample.cost, sample.unshared_cost)
+        if sample.num_declared_calls > 0:
+            self.cost_per_declared_call.add(sample.cost, sample.num_declared_calls)
 
 
 class LadderPredictor:
-    """Plan → type mean → prior."""
+    """Plan → structure → type mean → prior."""
 
-    def __init__(self) -> None:
+    def __init__(self, cost_model: CostModel = KV_TOKEN_TIME) -> None:
+        self._cost_model = cost_model
         self._types: OrderedDict[tuple[str, str], _TypeHistory] = OrderedDict()
         self._output_tokens_per_call = _Mean()
 
     def predict(self, question: Question) -> Prediction:
         """Return the predicted cost and the rung it comes from."""
         history = self._types.get((question.tenant, question.app_type))
+        tokens = self._output_tokens(question, history)
         if question.plan is not None and question.plan.stages:
-            return Prediction(self._plan_cost(question.plan, question, history), "plan")
-        if question.is_single_call:
-            source = "prior" if history is None else "type"
-            prompt = question.first_prompt_tokens or PRIOR_PROMPT_TOKENS
-            return Prediction(
-                float(call_cost(prompt, self._output_tokens(question, history))), source
-            )
-        if history is not None:
-            return Prediction(max(history.cost.mean, 1.0), "type")
+            return self._from_plan(question.plan, question, history, tokens)
+        charged = history.charged.value if history else 1.0
         prompt = question.first_prompt_tokens or PRIOR_PROMPT_TOKENS
-        one_call = call_cost(prompt, self._output_tokens(question, None))
-        return Prediction(float(PRIOR_CALLS * one_call), "prior")
+        one_call = charged * self._cost_model.call_cost(prompt, tokens)
+        if question.is_single_call:
+            source, cost = "type" if history else "prior", one_call
+        elif history is not None:
+            source, cost = "type", history.cost.mean
+        else:
+            source, cost = "prior", PRIOR_CALLS * one_call
+        return Prediction(max(cost, 1.0), source, output_tokens_per_call=tokens)
 
     def observe(self, sample: Sample) -> None:
         """Move the means of the sample's type."""
         key = (sample.tenant, sample.app_type)
-        history = self._types.pop(key, None) or _TypeHistory(_Mean(), _Mean())
+        history = self._types.pop(key, None) or _TypeHistory()
         self._types[key] = history  # last: most recently used
         if len(self._types) > NUM_TYPES_KEPT:
             self._types.popitem(last=False)
-        history.cost.add(sample.cost)
+        history.add(sample)
         per_call = sample.num_output_tokens / max(sample.num_calls, 1)
-        history.output_tokens_per_call.add(per_call)
         self._output_tokens_per_call.add(per_call)
 
-    def _plan_cost(self, plan: Plan, question: Question, history: _TypeHistory | None) -> float:
-        typical = self._output_tokens(question, history)
-        cost = sum(
-            _stage_cost(stage, question.first_prompt_tokens, typical) for stage in plan.stages
+    def _from_plan(
+        self, plan: Plan, question: Question, history: _TypeHistory | None, tokens: int
+    ) -> Prediction:
+        num_calls = sum(_expected_calls(stage) for stage in plan.stages)
+        seen = history.cost_per_declared_call if history else _Ratio()
+        if seen.num_seen >= NUM_SAMPLES_TRUSTED:
+            cost = num_calls * seen.value
+            return Prediction(max(cost, 1.0), "structure", num_calls, tokens)
+        charged = history.charged.value if history else 1.0
+        cost = charged * sum(
+            self._stage_cost(stage, question.first_prompt_tokens, tokens) for stage in plan.stages
         )
-        return max(cost, 1.0)
+        return Prediction(max(cost, 1.0), "plan", num_calls, tokens)
+
+    def _stage_cost(self, stage: Stage, first_prompt_tokens: int | None, tokens: int) -> float:
+        prompt = stage.prompt_tokens or first_prompt_tokens or PRIOR_PROMPT_TOKENS
+        output = stage.output_tokens or tokens
+        return _expected_calls(stage) * self._cost_model.call_cost(prompt, output)
 
     def _output_tokens(self, question: Question, history: _TypeHistory | None) -> int:
         """Return what a call is expected to produce, within what the first one may."""
@@ -97,9 +147,7 @@ class LadderPredictor:
         return max(1, round(max(question.min_output_tokens, min(tokens, most))))
 
 
-def _stage_cost(stage: Stage, first_prompt_tokens: int | None, typical_output_tokens: int) -> float:
-    """Cost of a stage at the middle of its range of calls, every turn of its loop taken."""
+def _expected_calls(stage: Stage) -> float:
+    """Return the middle of its range of calls, every turn of its loop taken."""
     least, most = stage.call_range
-    prompt = stage.prompt_tokens or first_prompt_tokens or PRIOR_PROMPT_TOKENS
-    output = stage.output_tokens or typical_output_tokens
-    return stage.loop * (least + most) / 2 * call_cost(prompt, output)
+    return stage.loop * (least + most) / 2

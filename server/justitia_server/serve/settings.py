@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from justitia_sdk.errors import ConfigurationError
-from justitia_server.engine.settings import CONFIG_KEY, Settings
+from justitia_server.api.tenants import tenant_of_key
+from justitia_server.engine.settings import CONFIG_KEY, PREFIX_COSTS, REVISIONS, Settings
 from justitia_server.fairness.policies.registry import POLICIES
 
 _DEFAULTS = Settings()
@@ -20,13 +23,24 @@ class ServeSettings:
 
     Attributes:
         policy: Name of the order in which calls are served.
+        idle_grace_s: Seconds between calls in which an application counts as going on.
         idle_timeout_s: Seconds after which an application without calls is closed.
+        tenant_weights: Share of the server by API key; 1 for those not named.
+        prefix_cost: How KV blocks that several calls hold are charged, "shared" or "plain".
+        revisions: Which revised predictions the order follows, "down" or "both".
         stock: Run vLLM without our scheduler and routes.
         toy: Serve the toy model, with options that suit it.
+
+    Raises:
+        ConfigurationError: A value has no meaning; the message names the option.
     """
 
     policy: str = _DEFAULTS.policy
+    idle_grace_s: float = _DEFAULTS.idle_grace_s
     idle_timeout_s: float = _DEFAULTS.idle_timeout_s
+    tenant_weights: Mapping[str, float] = field(default_factory=dict)
+    prefix_cost: str = _DEFAULTS.prefix_cost
+    revisions: str = _DEFAULTS.revisions
     stock: bool = False
     toy: bool = False
 
@@ -37,18 +51,57 @@ class ServeSettings:
                 f"unknown policy {self.policy!r}{did_you_mean(self.policy, known)}; "
                 f"known: {', '.join(known)}"
             )
+        if not self.idle_grace_s >= 0:
+            raise ConfigurationError(
+                f"--idle-grace must be at least 0 seconds, not {self.idle_grace_s:g}"
+            )
         if not self.idle_timeout_s > 0:
             raise ConfigurationError(
                 f"--idle-timeout must be more than 0 seconds, not {self.idle_timeout_s:g}"
             )
+        for option, value, choices in (
+            ("--prefix-cost", self.prefix_cost, PREFIX_COSTS),
+            ("--revisions", self.revisions, REVISIONS),
+        ):
+            if value not in choices:
+                raise ConfigurationError(f"{option} must be one of {', '.join(choices)}")
 
     def engine_config(self, additional: object) -> dict[str, object]:
         """Return vLLM's additional config: the user's *additional* with our section merged in."""
         config = json.loads(additional) if isinstance(additional, str) else additional or {}
         if not isinstance(config, dict):
             raise ConfigurationError("--additional-config must be a JSON object")
-        ours = Settings(policy=self.policy, idle_timeout_s=self.idle_timeout_s).as_config()
+        ours = Settings(
+            policy=self.policy,
+            idle_grace_s=self.idle_grace_s,
+            idle_timeout_s=self.idle_timeout_s,
+            tenant_weights={tenant_of_key(key): w for key, w in self.tenant_weights.items()},
+            prefix_cost=self.prefix_cost,
+            revisions=self.revisions,
+        ).as_config()
         return {**config, CONFIG_KEY: {**config.get(CONFIG_KEY, {}), **ours[CONFIG_KEY]}}
+
+
+def parse_tenant_weights(words: list[str]) -> dict[str, float]:
+    """
+    Read `KEY=WEIGHT` words.
+
+    Raises:
+        ConfigurationError: A word has another form, or a weight is not above 0.
+    """
+    weights: dict[str, float] = {}
+    for word in words:
+        key, _, weight = word.rpartition("=")
+        try:
+            weights[key] = float(weight)
+        except ValueError:
+            weights[key] = math.nan
+        if not key or not 0 < weights[key] < math.inf:
+            raise ConfigurationError(
+                "--tenant-weight takes API_KEY=WEIGHT, the weight a number above 0: "
+                "--tenant-weight sk-alice=2"  # the word itself may hold a key: not shown
+            )
+    return weights
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

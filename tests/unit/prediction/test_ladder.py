@@ -1,15 +1,16 @@
 """The first predictor's rungs."""
 
 from justitia_sdk.protocol import Plan, Stage
-from justitia_server.fairness.cost import call_cost
+from justitia_server.fairness.cost import COMPUTE, call_cost
 from justitia_server.fairness.ledger import Sample
 from justitia_server.prediction import ladder
 from justitia_server.prediction.base import Question
 from justitia_server.prediction.ladder import LadderPredictor
+from justitia_server.prediction.outlook import Outlook, outlooks
 
 
-def sample(cost, *, app_type="t", tenant="default", calls=1, tokens=10):
-    return Sample(1, "app", app_type, tenant, cost, calls, tokens)
+def sample(cost, *, app_type="t", tenant="default", calls=1, tokens=10, unshared=None, declared=0):
+    return Sample(1, "app", app_type, tenant, cost, calls, tokens, unshared or cost, declared)
 
 
 def test_a_plan_is_the_sum_of_its_stages():
@@ -65,3 +66,48 @@ def test_types_kept_are_bounded(monkeypatch):
         predictor.observe(sample(10, app_type=name))
     assert predictor.predict(Question("old")).source == "prior"
     assert predictor.predict(Question("kept")).source == "type"
+
+
+def plan_of(calls, *, output=10):
+    return Plan((Stage("map", calls=calls, prompt_tokens=100, output_tokens=output),))
+
+
+def test_a_declared_cost_counts_until_there_is_evidence():
+    """After enough finished applications the plan says how many calls, and they what a call costs."""
+    predictor, question = LadderPredictor(), Question("t", plan=plan_of(4))
+    for _ in range(ladder.NUM_SAMPLES_TRUSTED - 1):
+        predictor.observe(sample(20_000, declared=2))
+    assert predictor.predict(question).cost == 4 * call_cost(100, 10)
+    predictor.observe(sample(20_000, declared=2))
+    assert predictor.predict(question).cost == 4 * 10_000
+    assert predictor.predict(question).source == "structure"
+
+
+def test_declaring_fewer_calls_than_are_made_is_found_out_too():
+    """A declared call costs what such applications have cost per declared call."""
+    predictor = LadderPredictor()
+    for _ in range(ladder.NUM_SAMPLES_TRUSTED):
+        predictor.observe(sample(50_000, calls=10, declared=1))
+    assert predictor.predict(Question("t", plan=plan_of(1))).cost == 50_000
+
+
+def test_what_is_reckoned_from_lengths_is_scaled_by_what_is_really_charged():
+    """A type whose calls share half their memory is charged half; so is its plan."""
+    predictor = LadderPredictor()
+    predictor.observe(sample(50, unshared=100))
+    assert predictor.predict(Question("t", plan=plan_of(1))).cost == call_cost(100, 10) / 2
+
+
+def test_another_cost_model():
+    """Under VTC's cost a plan is reckoned in that unit."""
+    predictor = LadderPredictor(COMPUTE)
+    assert predictor.predict(Question("t", plan=plan_of(3))).cost == 3 * (100 + 2 * 10)
+
+
+def test_outlooks_of_a_plan():
+    """A stage's critical path is one call of each stage from it on, loops included."""
+    plan = Plan((Stage("map", calls=8, output_tokens=50), Stage("reduce", loop=3)))
+    assert outlooks(plan, typical_output_tokens=20) == {
+        "map": Outlook(0, 50, 110.0),
+        "reduce": Outlook(1, 20, 60.0),
+    }

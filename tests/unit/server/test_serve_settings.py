@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from justitia_sdk.errors import ConfigurationError
+from justitia_server.api.tenants import tenant_of_key
+from justitia_server.engine.settings import Settings
 from justitia_server.serve import ServeSettings
 from justitia_server.serve.checks import check_front_end, check_model_exists
 from justitia_server.serve.plugins import (
@@ -14,12 +17,13 @@ from justitia_server.serve.plugins import (
     forbid_our_plugin,
     installed_plugins,
 )
+from justitia_server.serve.settings import parse_tenant_weights
 from justitia_server.serve.toy_defaults import set_toy_environment
 
 
 def test_unknown_policy_names_the_nearest() -> None:
     """An unknown policy is refused with the known ones."""
-    with pytest.raises(ConfigurationError, match=r"did you mean fcfs\?.*fcfs, justitia"):
+    with pytest.raises(ConfigurationError, match=r"did you mean fcfs\?.*app_fcfs, fcfs, justitia"):
         ServeSettings(policy="fcsf")
 
 
@@ -32,12 +36,42 @@ def test_idle_timeout_is_positive(seconds: float) -> None:
 
 def test_engine_config_keeps_what_the_user_gave() -> None:
     """Our section is merged into the user's additional config; our options win in it."""
-    theirs = {"other": 1, "justitia": {"policy": "x", "grace_s": 3}}
+    theirs = {"other": 1, "justitia": {"policy": "x", "more": 3}}
+    settings = Settings(policy="fcfs", idle_timeout_s=5.0)
     merged = ServeSettings(policy="fcfs", idle_timeout_s=5.0).engine_config(theirs)
-    assert merged == {
-        "other": 1,
-        "justitia": {"policy": "fcfs", "idle_timeout_s": 5.0, "grace_s": 3},
+    assert merged == {"other": 1, "justitia": {**settings.as_config()["justitia"], "more": 3}}
+
+
+def test_a_tenants_weight_is_given_by_its_key() -> None:
+    """The engine is told the tenant's name, from which the key cannot be read."""
+    weights = parse_tenant_weights(["sk-alice=2", "sk=b=0.5"])
+    config = ServeSettings(tenant_weights=weights).engine_config(None)
+    assert config["justitia"]["tenant_weights"] == {  # type: ignore[index]
+        tenant_of_key("sk-alice"): 2.0,
+        tenant_of_key("sk=b"): 0.5,
     }
+
+
+@pytest.mark.parametrize("word", ["sk-alice", "=2", "sk-alice=", "sk-alice=0", "a=nan", "a=-1"])
+def test_a_tenants_weight_that_makes_no_sense_is_refused(word: str) -> None:
+    """The message shows the form, and never the key."""
+    with pytest.raises(ConfigurationError, match="--tenant-weight takes API_KEY=WEIGHT") as raised:
+        parse_tenant_weights([word])
+    assert "sk-alice=2" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("--prefix-cost", {"prefix_cost": "free"}),
+        ("--revisions", {"revisions": "up"}),
+        ("--idle-grace", {"idle_grace_s": -1.0}),
+    ],
+)
+def test_a_choice_that_is_unknown_names_its_option(option: str, values: dict[str, Any]) -> None:
+    """The sentence names the option as it is typed."""
+    with pytest.raises(ConfigurationError, match=option):
+        ServeSettings(**values)
 
 
 @pytest.mark.parametrize("additional", [None, {}, "{}"])

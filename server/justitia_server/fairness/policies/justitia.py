@@ -1,9 +1,10 @@
 """
 Justitia: serve applications in the order in which fair sharing would finish them.
 
-Key of a call: (F of its application, the application's arrival number, stage, arrival number).
-F = V + C / w is set by the ledger from the fluid reference when the application arrives.
-The first application takes all the memory it can use; what it cannot use goes to the next.
+Tenants by the top tag Phi of the call each would be served next, applications within a tenant by
+F = S + C / w, calls within an application by stage, critical path and arrival. A scout call stands
+where its own tag puts it. The first application takes all the memory it can use; what it cannot
+use goes to the next.
 
 Reference: arXiv:2510.17015, section 3 (selective pampering).
 """
@@ -11,35 +12,44 @@ Reference: arXiv:2510.17015, section 3 (selective pampering).
 from __future__ import annotations
 
 from ..accounts import Account, Call
-from .base import Victim
+from ..cost import COMPUTE
+from ..tenants import Tag
+from .base import BasePolicy, Key, place_in_application
 
 
-class Justitia:
+class Justitia(BasePolicy):
     """Serve the application with the smallest virtual finish first."""
 
     name = "justitia"
-    victim = Victim.LAST_IN_ORDER
-    reads_service = False
 
-    def arrive(self, account: Account) -> None:
-        """Nothing to note: the tag is in the account."""
+    def groups(self, account: Account) -> tuple[str, ...]:
+        """Return the tenant and the application."""
+        return (account.facts.tenant, account.app_id)
 
-    def charge(self, account: Account, service: int) -> None:
-        """Nothing to note: tags do not follow service."""
+    def key(self, call: Call, depth: int) -> Key:
+        """Return (Phi, arrival), then (F, arrival), then the place in the application."""
+        if depth == 2:
+            return place_in_application(call)
+        tag = tag_of(call)
+        return (tag.top_finish if depth == 0 else tag.virtual_finish, call.account.arrival_seq)
 
-    def finish(self, account: Account) -> None:
-        """Nothing to forget."""
 
-    def order(self, call: Call) -> tuple[float, ...]:
-        """Return (F, application's arrival number, stage, arrival number)."""
-        account = call.account
-        return (
-            account.virtual_finish,
-            account.arrival_seq,
-            call.facts.stage_index,
-            call.arrival_seq,
-        )
+class JustitiaNominal(Justitia):
+    """The same over the nominal clock, as in the paper: M every iteration."""
 
-    def place(self, call: Call) -> tuple[int, ...]:
-        """Return (stage, arrival number)."""
-        return (call.facts.stage_index, call.arrival_seq)
+    name = "justitia_nominal"
+    clock = "nominal"
+
+
+class JustitiaCompute(Justitia):
+    """The same with VTC's cost p + 2d in place of KV token-time ("Justitia/C" in the paper)."""
+
+    name = "justitia_compute"
+    cost = COMPUTE
+
+
+def tag_of(call: Call) -> Tag:
+    """Return the tag that *call* is ordered by: its own if it is a scout, else its application's."""
+    tag = call.tag or call.account.tag
+    assert tag is not None  # an application has one from its first call on
+    return tag

@@ -7,10 +7,24 @@ from collections.abc import Callable
 from justitia_sdk.errors import ConfigurationError
 
 from .base import Policy
-from .fcfs import Fcfs
-from .justitia import Justitia
+from .fcfs import ApplicationFcfs, Fcfs
+from .justitia import Justitia, JustitiaCompute, JustitiaNominal
+from .las import Las
+from .shortest import Sjf, Srjf
+from .vtc import Vtc, VtcTenant
 
-POLICIES: dict[str, Callable[[], Policy]] = {"fcfs": Fcfs, "justitia": Justitia}
+POLICIES: dict[str, Callable[[], Policy]] = {
+    "fcfs": Fcfs,
+    "app_fcfs": ApplicationFcfs,
+    "sjf": Sjf,
+    "srjf": Srjf,
+    "vtc": Vtc,
+    "vtc_tenant": VtcTenant,
+    "las": Las,
+    "justitia": Justitia,
+    "justitia_nominal": JustitiaNominal,
+    "justitia_compute": JustitiaCompute,
+}
 
 
 def make_policy(name: str) -> Policy:

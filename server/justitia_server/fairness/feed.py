@@ -1,0 +1,81 @@
+"""
+What feeds the reference's clock: the service delivered, or the capacity the server is said to have.
+
+Delivered (the default): the reference gets what the engine gave in each iteration, so its busy
+periods are the server's, and V means something when memory is not what limits.
+Nominal (the paper): the reference gets the capacity M every iteration, whatever was delivered.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Feed(Protocol):
+    """Collects service between two looks at the reference."""
+
+    name: str
+
+    def deliver(self, service: float) -> None:
+        """Take notice of service charged to a call."""
+
+    def end_iteration(self) -> None:
+        """Take notice that an engine iteration has ended."""
+
+    def most(self, unread: float) -> float:
+        """Return the most `take` could give if *unread* were charged now."""
+
+    def take(self) -> float:
+        """Return the service to feed now, and begin anew."""
+
+
+class DeliveredFeed:
+    """Feed what was charged."""
+
+    name = "delivered"
+
+    def __init__(self) -> None:
+        self._service: float = 0
+
+    def deliver(self, service: float) -> None:
+        """Add it up."""
+        self._service += service
+
+    def end_iteration(self) -> None:
+        """Nothing to note."""
+
+    def most(self, unread: float) -> float:
+        """Return what is added up and *unread*."""
+        return self._service + unread
+
+    def take(self) -> float:
+        """Return the sum."""
+        service, self._service = self._service, 0
+        return service
+
+
+class NominalFeed:
+    """Feed M an iteration."""
+
+    name = "nominal"
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._num_iterations = 0
+
+    def deliver(self, service: float) -> None:
+        """Nothing to note."""
+
+    def end_iteration(self) -> None:
+        """Count it."""
+        self._num_iterations += 1
+
+    def most(self, unread: float) -> float:
+        """Return M for each iteration, and for the one under way."""
+        return (self._num_iterations + 1) * self._capacity
+
+    def take(self) -> float:
+        """Return M for each iteration."""
+        service = self._num_iterations * self._capacity
+        self._num_iterations = 0
+        return service
