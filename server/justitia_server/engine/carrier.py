@@ -7,9 +7,10 @@ is written by our API process only; what a client puts under the same key is rem
 
 from __future__ import annotations
 
-import json
 from dataclasses import fields
 from operator import attrgetter
+
+import msgspec
 
 from justitia_sdk.errors import AccountingError
 
@@ -22,7 +23,8 @@ _call_values = attrgetter(*(field.name for field in fields(CallFacts)))
 
 def pack(application: ApplicationFacts, call: CallFacts) -> str:
     """Return both as one JSON string: two lists of values, in the order of the fields."""
-    return json.dumps([_application_values(application), _call_values(call)])
+    values = (_application_values(application), _call_values(call))
+    return msgspec.json.encode(values).decode()
 
 
 def unpack(text: str) -> tuple[ApplicationFacts, CallFacts]:
@@ -33,7 +35,7 @@ def unpack(text: str) -> tuple[ApplicationFacts, CallFacts]:
         AccountingError: It is something else.
     """
     try:
-        application, call = json.loads(text)
+        application, call = msgspec.json.decode(text)
         return ApplicationFacts(*application), CallFacts(*call)
     except (TypeError, ValueError) as exc:
         raise AccountingError(f"extra_args[{EXTRA_ARGS_KEY!r}] is not ours: {exc}") from exc

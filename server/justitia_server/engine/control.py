@@ -64,9 +64,13 @@ def _show(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
 
 
 def _announce(scheduler: Scheduler, facts: dict[str, Any]) -> dict[str, Any]:
-    now = time.monotonic()
-    account = scheduler.ledger.announce(ApplicationFacts(**facts), now)
-    return {"application": _describe(account, scheduler.ledger, now)}
+    """Open an account; of one that runs already, a plan told now revises the prediction."""
+    ledger, now = scheduler.ledger, time.monotonic()
+    told = ApplicationFacts(**facts)
+    account = ledger.announce(told, now)
+    if account.tag is not None and told.num_declared_calls:
+        ledger.revise(account.app_id, told.predicted_cost, now)
+    return {"application": _describe(account, ledger, now)}
 
 
 def _event(scheduler: Scheduler, app_id: str, kind: str, name: str | None) -> dict[str, Any]:

@@ -88,10 +88,10 @@ class ApplicationRequestQueue(RequestQueue):  # type: ignore[misc]
         self._calls.refresh(account)
 
     def __bool__(self) -> bool:
-        return len(self._calls) > 0
+        return self._calls.num_waiting > 0
 
     def __len__(self) -> int:
-        return len(self._calls)
+        return self._calls.num_waiting
 
     def __iter__(self) -> Iterator[Request]:
         return (call.request for call in self._calls)

@@ -139,6 +139,7 @@ class FairOrder(Scheduler):  # type: ignore[misc]
             self.ledger.end_call(call, time.monotonic(), completed=completed)
         except Exception as exc:
             self._report("end_call", exc)
+        call.request = None  # else a circle, and every request waits for the garbage collector
         return freed
 
     # -- service -------------------------------------------------------------------------

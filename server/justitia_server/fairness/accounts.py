@@ -170,6 +170,7 @@ class Call:
     arrival_seq: int
     num_prompt_tokens: int
     num_output_tokens: int = 0
+    num_prefill_iterations: int = 0  # before the one that gives the first output token, alone
     predicted_cost: float = 0.0
     shared_tokens: float = 0.0  # KV tokens it holds that other holders are charged for
     tag: Tag | None = None  # of its own, for a scout call

@@ -29,18 +29,16 @@ class BusyPeriod:
         self._capacity = capacity
         self._block_size = block_size
         self._prefill_tokens = prefill_tokens_per_iteration
-        self.longest_call = 0
+        self.longest_call = 0  # kept by the ledger, which sees every token
         self.largest_cost = 0.0
 
-    def note_progress(self, call: Call) -> None:
-        """Take notice of how long *call* has become."""
-        length = self._iterations_alone(call)
-        if length > self.longest_call:
-            self.longest_call = length
+    def prefill_iterations(self, num_prompt_tokens: int) -> int:
+        """Return the iterations a prompt takes before the one that gives the first output token."""
+        return -(-num_prompt_tokens // self._prefill_tokens) - 1
 
     def note_end(self, call: Call) -> None:
-        """Take notice that *call* has ended; those that start from now on may have waited for it."""
-        chain = call.chain_before + self._iterations_alone(call)
+        """Take notice that *call* has ended; those that start from now on may have waited."""
+        chain = call.chain_before + call.num_prefill_iterations + call.num_output_tokens
         call.account.longest_chain = max(call.account.longest_chain, chain)
 
     def note_application(self, account: Account) -> None:
@@ -57,7 +55,3 @@ class BusyPeriod:
         """Begin anew."""
         self.longest_call = 0
         self.largest_cost = 0.0
-
-    def _iterations_alone(self, call: Call) -> int:
-        prefill = -(-call.num_prompt_tokens // self._prefill_tokens) - 1
-        return prefill + call.num_output_tokens

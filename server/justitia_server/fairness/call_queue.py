@@ -154,9 +154,10 @@ class CallQueue:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._root: _Groups | _Calls | None = None  # its kind is known with the first call
+        self.num_waiting = 0
 
     def __len__(self) -> int:
-        return self._root.num_waiting if self._root is not None else 0
+        return self.num_waiting
 
     def __iter__(self) -> Iterator[Call]:
         """Yield all waiting calls, group by group in order. Cost: O(n log n)."""
@@ -176,6 +177,7 @@ class CallQueue:
             self._root = _make(self, self._policy, 0, groups)
         call.queue = self
         call.account.num_waiting += 1
+        self.num_waiting += 1
         self._root.add(call, groups)
 
     def peek(self) -> Call:
@@ -207,6 +209,7 @@ class CallQueue:
             return
         call.queue = None
         call.account.num_waiting -= 1
+        self.num_waiting -= 1
         assert self._root is not None
         self._root.remove(self._policy.groups(call.account))
 

@@ -15,9 +15,7 @@ class Feed(Protocol):
     """Collects service between two looks at the reference."""
 
     name: str
-
-    def deliver(self, service: float) -> None:
-        """Take notice of service charged to a call."""
+    pending: float  # service charged since the last look; whoever charges adds it
 
     def end_iteration(self) -> None:
         """Take notice that an engine iteration has ended."""
@@ -35,22 +33,18 @@ class DeliveredFeed:
     name = "delivered"
 
     def __init__(self) -> None:
-        self._service: float = 0
-
-    def deliver(self, service: float) -> None:
-        """Add it up."""
-        self._service += service
+        self.pending: float = 0
 
     def end_iteration(self) -> None:
         """Nothing to note."""
 
     def most(self, unread: float) -> float:
-        """Return what is added up and *unread*."""
-        return self._service + unread
+        """Return what was charged and *unread*."""
+        return self.pending + unread
 
     def take(self) -> float:
-        """Return the sum."""
-        service, self._service = self._service, 0
+        """Return what was charged."""
+        service, self.pending = self.pending, 0
         return service
 
 
@@ -60,11 +54,9 @@ class NominalFeed:
     name = "nominal"
 
     def __init__(self, capacity: int) -> None:
+        self.pending: float = 0
         self._capacity = capacity
         self._num_iterations = 0
-
-    def deliver(self, service: float) -> None:
-        """Nothing to note."""
 
     def end_iteration(self) -> None:
         """Count it."""
@@ -78,4 +70,5 @@ class NominalFeed:
         """Return M for each iteration."""
         service = self._num_iterations * self._capacity
         self._num_iterations = 0
+        self.pending = 0
         return service

@@ -6,14 +6,14 @@ so that an insertion moves a few hundred elements at C speed and a prefix sum ad
 O(sqrt n) by the letter, and faster than any balanced tree in Python up to a million entries: what
 an event costs at 100,000 applications is within twice what it costs at 1,000.
 
-Sums of a bucket are formed anew when it changes, so rounding does not pile up.
+Sums of a bucket are formed anew when it splits; in between each change moves them.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 
-BUCKET_SIZE = 128  # a bucket splits at twice this
+BUCKET_SIZE = 256  # a bucket splits at twice this
 
 Entry = tuple[float, int, float]  # (virtual finish, arrival number, weight)
 
@@ -29,7 +29,16 @@ class _Bucket:
 
     def add_up(self) -> None:
         """Form both sums anew."""
-        self.weight, self.weighted_finish = _sums(self.entries)
+        self.weight: float = sum([weight for _, _, weight in self.entries])
+        self.weighted_finish: float = sum([finish * weight for finish, _, weight in self.entries])
+
+    def split(self) -> _Bucket:
+        """Keep the first half; return the other."""
+        half = len(self.entries) // 2
+        other = _Bucket(self.entries[half:])
+        del self.entries[half:]
+        self.add_up()
+        return other
 
 
 class FinishIndex:
@@ -51,12 +60,13 @@ class FinishIndex:
         place = min(bisect_left(self._lasts, entry), len(self._buckets) - 1)
         bucket = self._buckets[place]
         insort(bucket.entries, entry)
-        if len(bucket.entries) >= 2 * BUCKET_SIZE:
-            self._buckets.insert(place + 1, _Bucket(bucket.entries[BUCKET_SIZE:]))
-            self._lasts.insert(place + 1, bucket.entries[-1])
-            del bucket.entries[BUCKET_SIZE:]
-        bucket.add_up()
+        bucket.weight += entry[2]
+        bucket.weighted_finish += entry[0] * entry[2]
         self._lasts[place] = bucket.entries[-1]
+        if len(bucket.entries) >= 2 * BUCKET_SIZE:
+            other = bucket.split()
+            self._buckets.insert(place + 1, other)
+            self._lasts[place : place + 1] = [bucket.entries[-1], other.entries[-1]]
 
     def remove(self, entry: Entry) -> None:
         """
@@ -76,7 +86,8 @@ class FinishIndex:
         if not bucket.entries:
             del self._buckets[place], self._lasts[place]
             return
-        bucket.add_up()
+        bucket.weight -= entry[2]
+        bucket.weighted_finish -= entry[0] * entry[2]
         self._lasts[place] = bucket.entries[-1]
 
     def first(self) -> Entry:
@@ -98,18 +109,14 @@ class FinishIndex:
         place = bisect_right(self._lasts, (finish, _LAST_ARRIVAL, 0.0))
         if place == len(self._buckets):
             return sum([bucket.weighted_finish for bucket in self._buckets])
-        entries = self._buckets[place].entries
-        index = bisect_right(entries, (finish, _LAST_ARRIVAL, 0.0))
-        _, before = _sums(entries[:index])
-        after = sum([weight for _, _, weight in entries[index:]])
-        before += sum([bucket.weighted_finish for bucket in self._buckets[:place]])
-        after += sum([bucket.weight for bucket in self._buckets[place + 1 :]])
+        bucket = self._buckets[place]
+        index = bisect_right(bucket.entries, (finish, _LAST_ARRIVAL, 0.0))
+        before = sum([finish * weight for finish, _, weight in bucket.entries[:index]])
+        after = sum([weight for _, _, weight in bucket.entries[index:]])
+        before += sum([each.weighted_finish for each in self._buckets[:place]])
+        after += sum([each.weight for each in self._buckets[place + 1 :]])
         return before + finish * after
 
 
 _LAST_ARRIVAL = 2**62  # after every entry with the same finish
 
-
-def _sums(entries: list[Entry]) -> tuple[float, float]:
-    weight = sum([weight for _, _, weight in entries])
-    return weight, sum([finish * weight for finish, _, weight in entries])

@@ -240,23 +240,25 @@ class Ledger:
             if num_new < 0:
                 raise AccountingError(f"call {call.request_id} lost output tokens")
             return
-        cost, account = self.policy.cost, call.account
-        service: float = cost.service_between(
+        policy, account = self.policy, call.account
+        service: float = policy.cost.service_between(
             call.num_prompt_tokens, call.num_output_tokens, num_output_tokens
         )
-        if call.shared_tokens and cost.holds_memory:
+        if call.shared_tokens and policy.cost.holds_memory:
             shared = num_new * call.shared_tokens
             service -= shared
             account.shared_service += shared
         call.num_output_tokens = num_output_tokens
         account.attained_service += service
         account.num_output_tokens += num_new
-        self.feed.deliver(service)
-        self.busy_period.note_progress(call)
+        self.feed.pending += service
+        length = call.num_prefill_iterations + num_output_tokens
+        if length > self.busy_period.longest_call:
+            self.busy_period.longest_call = length
         if account.attained_service > account.guard_at:
             self._retag(account, account.attained_service)
-        self.policy.charge(call, num_new)
-        if self.policy.reads_service:
+        if policy.reads_service:
+            policy.charge(call, num_new)
             self.on_fall(account)
 
     def catch_up(self, now: float) -> None:
@@ -415,6 +417,7 @@ class Ledger:
         self.num_open_calls += 1
         return Call(
             request_id, account, facts, self._num_calls, num_prompt_tokens,
+            num_prefill_iterations=self.busy_period.prefill_iterations(num_prompt_tokens),
             chain_before=account.longest_chain,
         )  # fmt: skip
 

@@ -64,7 +64,7 @@ class Policy(Protocol):
         """Take notice that a call is admitted for the first time."""
 
     def charge(self, call: Call, num_new_tokens: int) -> None:
-        """Take notice of output tokens delivered to a call; its account is charged already."""
+        """Take notice of output tokens delivered; told to a policy that `reads_service` only."""
 
     def end(self, call: Call) -> None:
         """Take notice that a call has ended."""
