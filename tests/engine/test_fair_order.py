@@ -153,7 +153,7 @@ def test_a_plan_told_later_revises_the_prediction():
     """Announcing a running application again, with a plan, is a revision."""
     engine = OfflineEngine(SCARCE)
     app = add(engine, "a-0", cost=1e6)
-    told = {"app_id": app, "predicted_cost": 5e3, "num_declared_calls": 2.0}
+    told = {"app_id": app, "predicted_cost": 5e3, "declared_cost": 2.0}
     answer = json.loads(control(engine.scheduler, "announce", json.dumps({"facts": told})))
     assert answer["application"]["predicted_cost"] == 5e3
     assert engine.scheduler.ledger.in_flight[app].virtual_finish == 5e3

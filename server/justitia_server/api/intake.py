@@ -77,7 +77,7 @@ class Intake:
             hints.weight,
             prediction.cost,
             prediction.source,
-            prediction.num_declared_calls,
+            prediction.declared_cost,
         )
         typical = prediction.output_tokens_per_call
         stages = outlooks(hints.plan, typical_output_tokens=typical) if hints.plan else {}

@@ -68,7 +68,7 @@ def _announce(scheduler: Scheduler, facts: dict[str, Any]) -> dict[str, Any]:
     ledger, now = scheduler.ledger, time.monotonic()
     told = ApplicationFacts(**facts)
     account = ledger.announce(told, now)
-    if account.tag is not None and told.num_declared_calls:
+    if account.tag is not None and told.declared_cost:
         ledger.revise(account.app_id, told.predicted_cost, now)
     return {"application": _describe(account, ledger, now)}
 

@@ -32,7 +32,7 @@ class ApplicationFacts:
         weight: Its share of the server, above 0.
         predicted_cost: C, service of all its calls, above 0.
         prediction_source: Which rung of the predictor said so.
-        num_declared_calls: Calls its plan says it will make; 0 where none was declared.
+        declared_cost: What its plan says, taken at its word; 0 where none was declared.
         is_single_call: It is one call that names no application: it ends with that call,
             completed or not.
     """
@@ -43,7 +43,7 @@ class ApplicationFacts:
     weight: float = 1.0
     predicted_cost: float = 1.0
     prediction_source: str = "prior"
-    num_declared_calls: float = 0.0
+    declared_cost: float = 0.0
     is_single_call: bool = False
 
 

@@ -48,14 +48,14 @@ class Prediction:
 
     Attributes:
         cost: Service of the whole application, above 0.
-        source: The rung of the ladder that answered: "plan", "structure", "type" or "prior".
-        num_declared_calls: Calls its plan says it will make; 0 without a plan.
+        source: The rung of the ladder that answered: "plan", "calibrated", "type" or "prior".
+        declared_cost: What its plan says, taken at its word; 0 without a plan.
         output_tokens_per_call: What a call is expected to produce.
     """
 
     cost: float
     source: str
-    num_declared_calls: float = 0.0
+    declared_cost: float = 0.0
     output_tokens_per_call: int = 1
 
 

@@ -3,10 +3,11 @@ The first predictor: declared plan, else the type's running mean, else a prior.
 
 Each rung answers only if it knows enough, and the answer names the rung:
 
-- "plan": a declared plan, as long as few applications of the tenant's type have finished;
-- "structure": a declared plan whose costs are no longer believed: its number of calls times what
-  such applications have really cost per declared call. So a tenant gains nothing for long by
-  declaring less than it uses, of cost or of calls;
+- "plan": the cost of the declared plan, as long as few applications of the tenant's type have
+  finished;
+- "calibrated": the same times what such applications have really cost per declared cost, the median
+  of the latest. The plan still tells a large application from a small one; its word for how large
+  counts no more, so declaring less than is used, in tokens or in calls, pays for a few applications;
 - "type": the mean of what the type has cost;
 - "prior": nothing is known.
 
@@ -17,7 +18,8 @@ rest being shared with other calls (`fairness.sharing`); what is learned is in t
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import statistics
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from justitia_sdk.protocol import Plan, Stage
@@ -28,6 +30,7 @@ from .base import Prediction, Question
 
 NUM_TYPES_KEPT = 10_000
 NUM_SAMPLES_TRUSTED = 5  # from so many on, what was seen counts for more than what is declared
+NUM_RATIOS_KEPT = 21
 PRIOR_PROMPT_TOKENS = 512
 PRIOR_OUTPUT_TOKENS = 128
 PRIOR_CALLS = 4
@@ -46,42 +49,24 @@ class _Mean:
 
 
 @dataclass(slots=True)
-class _Ratio:
-    """A ratio of two sums."""
-
-    above: float = 0.0
-    below: float = 0.0
-    num_seen: int = 0
-
-    def add(self, above: float, below: float) -> None:
-        self.num_seen += 1
-        self.above += above
-        self.below += below
-
-    @property
-    def value(self) -> float:
-        return self.above / self.below
-
-
-@dataclass(slots=True)
 class _TypeHistory:
     """What one tenant's applications of one type used."""
 
     cost: _Mean = field(default_factory=_Mean)
     output_tokens_per_call: _Mean = field(default_factory=_Mean)
-    cost_per_declared_call: _Ratio = field(default_factory=_Ratio)
-    charged: _Ratio = field(default_factory=_Ratio)  # cost over what it had been unshared
+    charged_ratio: _Mean = field(default_factory=_Mean)  # cost over what it had been unshared
+    per_declared: deque[float] = field(default_factory=lambda: deque(maxlen=NUM_RATIOS_KEPT))
 
     def add(self, sample: Sample) -> None:
         self.cost.add(sample.cost)
         self.output_tokens_per_call.add(sample.num_output_tokens / max(sample.num_calls, 1))
-        self.charged.add(sample.cost, sample.unshared_cost)
-        if sample.num_declared_calls > 0:
-            self.cost_per_declared_call.add(sample.cost, sample.num_declared_calls)
+        self.charged_ratio.add(sample.cost / sample.unshared_cost)
+        if sample.declared_cost > 0:
+            self.per_declared.append(sample.cost / sample.declared_cost)
 
 
 class LadderPredictor:
-    """Plan → structure → type mean → prior."""
+    """Calibrated plan → plan → type mean → prior."""
 
     def __init__(self, cost_model: CostModel = KV_TOKEN_TIME) -> None:
         self._cost_model = cost_model
@@ -94,7 +79,7 @@ class LadderPredictor:
         tokens = self._output_tokens(question, history)
         if question.plan is not None and question.plan.stages:
             return self._from_plan(question.plan, question, history, tokens)
-        charged = history.charged.value if history else 1.0
+        charged = history.charged_ratio.mean if history else 1.0
         prompt = question.first_prompt_tokens or PRIOR_PROMPT_TOKENS
         one_call = charged * self._cost_model.call_cost(prompt, tokens)
         if question.is_single_call:
@@ -119,16 +104,15 @@ class LadderPredictor:
     def _from_plan(
         self, plan: Plan, question: Question, history: _TypeHistory | None, tokens: int
     ) -> Prediction:
-        num_calls = sum(_expected_calls(stage) for stage in plan.stages)
-        seen = history.cost_per_declared_call if history else _Ratio()
-        if seen.num_seen >= NUM_SAMPLES_TRUSTED:
-            cost = num_calls * seen.value
-            return Prediction(max(cost, 1.0), "structure", num_calls, tokens)
-        charged = history.charged.value if history else 1.0
-        cost = charged * sum(
+        declared = sum(
             self._stage_cost(stage, question.first_prompt_tokens, tokens) for stage in plan.stages
         )
-        return Prediction(max(cost, 1.0), "plan", num_calls, tokens)
+        if history is not None and len(history.per_declared) >= NUM_SAMPLES_TRUSTED:
+            source, cost = "calibrated", declared * statistics.median(history.per_declared)
+        else:
+            charged = history.charged_ratio.mean if history else 1.0
+            source, cost = "plan", declared * charged
+        return Prediction(max(cost, 1.0), source, declared, tokens)
 
     def _stage_cost(self, stage: Stage, first_prompt_tokens: int | None, tokens: int) -> float:
         prompt = stage.prompt_tokens or first_prompt_tokens or PRIOR_PROMPT_TOKENS

@@ -73,22 +73,22 @@ def plan_of(calls, *, output=10):
 
 
 def test_a_declared_cost_counts_until_there_is_evidence():
-    """After enough finished applications the plan says how many calls, and they what a call costs."""
+    """After enough finished applications a plan tells relative size, and they what it comes to."""
     predictor, question = LadderPredictor(), Question("t", plan=plan_of(4))
     for _ in range(ladder.NUM_SAMPLES_TRUSTED - 1):
-        predictor.observe(sample(20_000, declared=2))
+        predictor.observe(sample(20_000, declared=2_000))
     assert predictor.predict(question).cost == 4 * call_cost(100, 10)
-    predictor.observe(sample(20_000, declared=2))
-    assert predictor.predict(question).cost == 4 * 10_000
-    assert predictor.predict(question).source == "structure"
+    predictor.observe(sample(20_000, declared=2_000))
+    assert predictor.predict(question).cost == 10 * 4 * call_cost(100, 10)
+    assert predictor.predict(question).source == "calibrated"
 
 
-def test_declaring_fewer_calls_than_are_made_is_found_out_too():
-    """A declared call costs what such applications have cost per declared call."""
-    predictor = LadderPredictor()
-    for _ in range(ladder.NUM_SAMPLES_TRUSTED):
-        predictor.observe(sample(50_000, calls=10, declared=1))
-    assert predictor.predict(Question("t", plan=plan_of(1))).cost == 50_000
+def test_one_absurd_declaration_moves_nothing():
+    """The median: a few that declared a thousandfold do not make the others look cheap."""
+    predictor, question = LadderPredictor(), Question("t", plan=plan_of(4))
+    for declared in (100, 100, 100, 100, 1, 1e9, 1e9):
+        predictor.observe(sample(100, declared=declared))
+    assert predictor.predict(question).cost == 4 * call_cost(100, 10)
 
 
 def test_what_is_reckoned_from_lengths_is_scaled_by_what_is_really_charged():
