@@ -23,9 +23,12 @@ def applications(seed):
     return sorted(arrivals)
 
 
-def trace(seed, *, overlap, read_every_step):
+def trace(seed, *, overlap, read_every_step, prefix_caching):
     """Run to the end; return every application's tags and fair finish, and the readings made."""
-    options = OfflineOptions(100, max_model_len=1024, max_num_batched_tokens=1024, overlap=overlap)
+    options = OfflineOptions(
+        100, max_model_len=1024, max_num_batched_tokens=1024, overlap=overlap,
+        prefix_caching=prefix_caching,
+    )  # fmt: skip
     engine = OfflineEngine(options)
     ledger, num_readings = engine.scheduler.ledger, 0
     ledger.policy.reads_service = read_every_step
@@ -56,7 +59,7 @@ def trace(seed, *, overlap, read_every_step):
     accounts = {
         app: (
             round(account.virtual_finish, 3),
-            account.attained_service,
+            round(account.attained_service, 3),
             account.finished_iteration,
             account.fair_finished_iteration,
         )
@@ -66,12 +69,14 @@ def trace(seed, *, overlap, read_every_step):
     return accounts, num_readings
 
 
+@pytest.mark.parametrize("prefix_caching", [False, True], ids=["plain", "shared"])
 @pytest.mark.parametrize("overlap", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("seed", range(4))
-def test_reading_late_dates_everything_as_reading_every_step(seed, overlap):
+def test_reading_late_dates_everything_as_reading_every_step(seed, overlap, prefix_caching):
     """Tags, attained service, finish and fair finish are the same to the iteration."""
-    late, num_late = trace(seed, overlap=overlap, read_every_step=False)
-    every_step, num_every_step = trace(seed, overlap=overlap, read_every_step=True)
+    how = {"overlap": overlap, "prefix_caching": prefix_caching}
+    late, num_late = trace(seed, read_every_step=False, **how)
+    every_step, num_every_step = trace(seed, read_every_step=True, **how)
     assert len(late) == 20
     assert late == every_step
     assert num_late < num_every_step

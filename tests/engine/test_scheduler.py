@@ -180,8 +180,8 @@ def test_a_nonsense_cost_is_counted_and_the_call_served(cost):
     assert not engine.scheduler.ledger.in_flight
 
 
-def test_prefix_caching_still_charges_the_formula():
-    """Shared blocks are charged by the plain formula for now: p + i, held or shared."""
+def test_blocks_hit_and_held_alone_are_charged_in_full():
+    """One call after another hits the same blocks: each holds them alone, and pays p + i."""
     options = OfflineOptions(4000, max_model_len=1024, prefix_caching=True)
     engine = OfflineEngine(options)
     for index in range(4):

@@ -31,8 +31,8 @@ class Meter:
         self._ledger = ledger
         self._most_tokens = most_tokens_per_step
         self._calls: dict[Call, None] = {}  # may have tokens not charged yet; in order of admission
-        self._held = 0  # at most so many KV tokens are held by them
-        self._unread = 0  # at most so much service is not charged yet
+        self._held: float = 0  # at most so many KV tokens are charged to them in a step
+        self._unread: float = 0  # at most so much service is not charged yet
         self._read_in_iteration = -1
         ledger.meter = self.read
 
@@ -41,7 +41,14 @@ class Meter:
         self._ledger.admit(call)
         if call not in self._calls:
             self._calls[call] = None
-            self._held += call.num_prompt_tokens + call.num_output_tokens
+            self._held += call.num_prompt_tokens + call.num_output_tokens - call.shared_tokens
+
+    def share(self, call: Call, shared_tokens: float) -> None:
+        """Charge *call* up to now; each later token is charged *shared_tokens* less than p + i."""
+        self._ledger.deliver(call, call.request.num_output_tokens)
+        if call in self._calls:
+            self._held += call.shared_tokens - shared_tokens
+        call.shared_tokens = shared_tokens
 
     def end_step(self, now: float) -> None:
         """Close an engine step. Cost: O(1), but for the steps that are read."""
@@ -65,7 +72,7 @@ class Meter:
             if call.is_open:
                 ledger.deliver(call, call.request.num_output_tokens)
             if call.is_open and call.queue is None:
-                self._held += call.num_prompt_tokens + call.num_output_tokens
+                self._held += call.num_prompt_tokens + call.num_output_tokens - call.shared_tokens
             else:
                 del self._calls[call]
 

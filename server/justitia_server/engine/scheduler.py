@@ -9,6 +9,7 @@ Where we hook in, and what for:
 - `_update_after_schedule`       prefill and recomputation, counted apart and not charged
 - `_preempt_request`             counted
 - `_free_request`                a call ends, completed or aborted
+- `sharing`                      which KV blocks are held together (`prefix_sharing`)
 - `update_from_output`           an iteration ends: the meter reads service when it must (`meter`)
 
 Whatever goes wrong in our books, be it a bug, is logged once a kind, counted, and never stops the
@@ -36,6 +37,7 @@ from ..fairness.policies.base import Victim
 from ..fairness.policies.registry import make_policy
 from .carrier import EXTRA_ARGS_KEY, unpack
 from .meter import Meter
+from .prefix_sharing import watch_sharing
 from .request_queue import CALL_ATTRIBUTE, ApplicationRequestQueue, Rank, call_of
 from .settings import Settings
 from .version import check_vllm_version
@@ -71,6 +73,10 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         self.kv_holding_waiting = ApplicationRequestQueue(policy, self.meter)
         self.ledger.on_fall = self._refresh
         self.errors: Counter[str] = Counter()
+        wants_sharing = self.settings.prefix_cost == "shared" and policy.cost.holds_memory
+        self.sharing = (
+            watch_sharing(self, self.meter.share, self._report) if wants_sharing else None
+        )
         logger.info("policy %s over %d KV tokens", policy.name, self.ledger.options.capacity)
 
     def _ledger_options(self) -> LedgerOptions:
@@ -136,6 +142,8 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         call, completed = call_of(request), request.status in _COMPLETED
         try:
             self.meter.close(call)
+            if self.sharing is not None:
+                self.sharing.forget(call)
             self.ledger.end_call(call, time.monotonic(), completed=completed)
         except Exception as exc:
             self._report("end_call", exc)
@@ -146,6 +154,11 @@ class FairOrder(Scheduler):  # type: ignore[misc]
 
     def update_from_output(self, scheduler_output: SchedulerOutput, model_output: Any) -> Any:
         """Let vLLM take the model's output, then close the iteration in our books."""
+        if self.sharing is not None and scheduler_output.total_num_scheduled_tokens:
+            try:
+                self.sharing.begin_output()
+            except Exception as exc:
+                self._report("begin_output", exc)
         outputs = super().update_from_output(scheduler_output, model_output)
         if scheduler_output.total_num_scheduled_tokens:
             try:
@@ -156,6 +169,8 @@ class FairOrder(Scheduler):  # type: ignore[misc]
 
     def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
         scheduled = scheduler_output.num_scheduled_tokens
+        if self.sharing is not None and scheduled:
+            self.sharing.end_schedule()
         if scheduler_output.total_num_scheduled_tokens > len(scheduled):  # not only decodes
             self._count_prefill(scheduled)
         super()._update_after_schedule(scheduler_output)

@@ -7,7 +7,7 @@ Each rung answers only if it knows enough, and the answer names the rung:
   finished;
 - "calibrated": the same times what such applications have really cost per declared cost, the median
   of the latest. The plan still tells a large application from a small one; its word for how large
-  counts no more, so declaring less than is used, in tokens or in calls, pays for a few applications;
+  counts no more, so declaring less than is used, in tokens or in calls, helps few applications;
 - "type": the mean of what the type has cost;
 - "prior": nothing is known.
 

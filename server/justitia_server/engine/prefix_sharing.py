@@ -1,0 +1,175 @@
+"""
+Watching vLLM's KV cache, so that a block several calls hold is charged once.
+
+`fairness.sharing` keeps who holds what; here it is told, and what it says is put into force.
+
+What is watched, on the objects of one scheduler:
+
+- `BlockPool.cache_full_blocks`       a call has filled blocks: from now on others may hit them.
+                                      Called once a block; not at all in a decode that fills none
+- `add_local_computed_blocks`         a call is admitted or resumed and has hit blocks of others,
+  (`SingleTypeKVCacheManager`)        those cached earlier in the same step included
+- `pop_blocks_for_free` (the same)    it gives its blocks up: preempted, ended, or a failed load
+
+The rule. *A step's output is charged at what was held while that step was computed*: after its
+scheduling, admissions and preemptions included, and before what its own output frees. Changes are
+taken when scheduling is over and put into force when that step's output comes, before any of it is
+charged; asynchronously that is a step later, so they wait in line. Then each step's charges sum to
+the KV tokens held by the calls that it gives a token, each counted once, p + i to a call.
+
+A call that holds blocks and gets no token, because it is being prefilled in chunks, waits for a
+remote KV cache, or (asynchronously) waits for its last token, has its part, and nobody pays it, as
+nobody pays what it holds alone. One that has ended pays nothing and leaves its part to others, even
+where a connector keeps its blocks for a transfer or vLLM puts off freeing them.
+
+Only the first full-attention group is looked at: that of p + i. Other groups (sliding windows,
+state space models) hold less, and are no part of p + i. Of a block hit in part vLLM makes a copy at
+once: no sharing. Copies of one block, made by calls that could not hit it, are charged as held.
+
+Whatever goes wrong is reported once; then watching ends and everybody is charged in full again.
+Tested with the vLLM named in `version`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+from vllm.v1.core.single_type_kv_cache_manager import FullAttentionManager
+
+from ..fairness.accounts import Call
+from ..fairness.sharing import SharedBlocks
+from .request_queue import call_of
+
+Settle = Callable[[Call, float], None]
+Report = Callable[[str, Exception], None]
+
+
+def watch_sharing(scheduler: Any, settle: Settle, report: Report) -> PrefixSharing | None:
+    """
+    Begin to watch *scheduler*; None where it shares nothing.
+
+    Args:
+        scheduler: vLLM's, just built.
+        settle: Charges a call for what it has delivered, then sets its `shared_tokens`.
+        report: Told what went wrong, and where.
+    """
+    if not scheduler.kv_cache_manager.enable_caching:
+        return None
+    for manager in scheduler.kv_cache_manager.coordinator.single_type_managers:
+        if type(manager) is FullAttentionManager:
+            return PrefixSharing(manager, scheduler.requests, settle, report)
+    return None
+
+
+class PrefixSharing:
+    """Tells `SharedBlocks` what vLLM's calls hold, and calls what they share."""
+
+    def __init__(
+        self, manager: Any, requests: dict[str, Any], settle: Settle, report: Report
+    ) -> None:
+        """
+        Watch *manager* and its block pool.
+
+        Args:
+            manager: vLLM's KV manager of a full-attention group.
+            requests: The scheduler's, by id.
+            settle: As in `watch_sharing`.
+            report: As in `watch_sharing`.
+        """
+        self.blocks = SharedBlocks(manager.block_size)
+        self._group = manager.kv_cache_group_id
+        self._requests = requests
+        self._settle = settle
+        self._report = report
+        self._num_scheduled = 0  # steps that compute something
+        self._num_processed = 0
+        self._due: deque[tuple[int, dict[Call, float]]] = deque()  # by the step they belong to
+        self._watched: list[tuple[Any, str]] = []
+        self._watch(manager.block_pool, "cache_full_blocks", self._on_filled)
+        self._watch(manager, "add_local_computed_blocks", self._on_hit)
+        self._watch(manager, "pop_blocks_for_free", self._on_given_up)
+
+    # -- steps ---------------------------------------------------------------------------
+
+    def end_schedule(self) -> None:
+        """Take what changed up to here; to be called for every step that computes something."""
+        self._num_scheduled += 1
+        if changes := self.blocks.take_changes():
+            self._due.append((self._num_scheduled, changes))
+
+    def begin_output(self) -> None:
+        """
+        Put into force what a step changed, before its output is looked at.
+
+        To be called for every step that computes something, in their order.
+        Changes: `shared_tokens` of calls. Cost: O(calls that share what changed hands).
+        """
+        self._num_processed += 1
+        while self._due and self._due[0][0] <= self._num_processed:
+            for call, shared_tokens in self._due.popleft()[1].items():
+                if call.is_open and call.shared_tokens != shared_tokens:
+                    self._settle(call, shared_tokens)
+
+    def forget(self, call: Call) -> None:
+        """Take notice that *call* has ended, whether or not its blocks are freed by now."""
+        self.blocks.forget(call)
+
+    # -- what vLLM does, as told by itself -----------------------------------------------
+
+    def _on_filled(
+        self,
+        request: Any,
+        blocks: Sequence[Any],
+        num_cached_blocks: int,
+        num_full_blocks: int,
+        block_size: int,
+        kv_cache_group_id: int,
+        block_mask: object = None,
+    ) -> None:
+        if kv_cache_group_id == self._group:
+            self._hold(request, blocks[num_cached_blocks:num_full_blocks])
+
+    def _on_hit(
+        self,
+        request_id: str,
+        new_computed_blocks: Sequence[Any],
+        num_local_computed_tokens: int,
+        num_external_computed_tokens: int,
+    ) -> None:
+        num_full = num_local_computed_tokens // self.blocks.block_size
+        self._hold(self._requests[request_id], new_computed_blocks[:num_full])
+
+    def _on_given_up(self, request_id: str) -> None:
+        self.blocks.release(call_of(self._requests[request_id]))
+
+    def _hold(self, request: Any, blocks: Sequence[Any]) -> None:
+        block_ids = [block.block_id for block in blocks if not block.is_null]
+        self.blocks.hold(call_of(request), block_ids)
+
+    # -- watching ------------------------------------------------------------------------
+
+    def _watch(self, owner: Any, name: str, notice: Callable[..., None]) -> None:
+        """Call *notice* after each call of *owner*'s method *name*, with its arguments."""
+        method = getattr(owner, name)
+
+        @wraps(method)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            try:
+                notice(*args, **kwargs)
+            except Exception as exc:
+                self._give_up(exc)
+            return result
+
+        setattr(owner, name, watched)
+        self._watched.append((owner, name))
+
+    def _give_up(self, exc: Exception) -> None:
+        self._report("prefix_sharing", exc)
+        for owner, name in self._watched:
+            delattr(owner, name)  # the class has the method itself
+        self._watched.clear()
+        self.blocks.release_all()  # so that each is told of its new d, 0, in the usual way
