@@ -31,6 +31,7 @@ MAX_STAGES = 32
 MAX_COUNT = 1_000_000  # calls of a stage, size of a group, turns of a loop
 MAX_TOKENS = 100_000_000
 MAX_INPUT_CHARS = 2**53
+MAX_WEIGHT = 1e6  # and its inverse the least
 
 
 _APPLICATION_FIELDS = ("app", "type", "weight", "deadline_s", "parent", "input", "input_chars")
@@ -147,7 +148,7 @@ class ApplicationHints:
     Attributes:
         app: Its id (a ULID), the same on all its calls.
         type: The kind of application, for learning: ``"contract_summary"``.
-        weight: Share of the server relative to others, > 0.
+        weight: Share of the server relative to others, from 1e-6 to 1e6.
         deadline_s: Seconds from arrival within which it is wanted, if any.
         parent: The id of the root application when this one is a child.
         plan: Its declared structure.
@@ -171,6 +172,10 @@ class ApplicationHints:
         _check_name("app", self.app)
         _check_name("type, the application's name,", self.type)
         _check_number("weight", self.weight, above=0.0)
+        if not 1 / MAX_WEIGHT <= self.weight <= MAX_WEIGHT:
+            raise ConfigurationError(
+                f"weight must be from {1 / MAX_WEIGHT:g} to {MAX_WEIGHT:g}, not {self.weight!r}"
+            )
         if self.deadline_s is not None:
             _check_number("deadline_s", self.deadline_s, above=0.0)
         if self.parent is not None:

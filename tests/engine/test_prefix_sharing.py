@@ -256,10 +256,10 @@ def test_a_step_that_fills_no_block_is_not_seen():
     bench = Bench(3000)
     bench.add("a", prompt((1, 64)), 200)
     told = []
-    hold = bench.sharing.blocks.hold
-    bench.sharing.blocks.hold = lambda call, ids: (told.append(ids), hold(call, ids))
+    hold_one = bench.sharing.blocks.hold_one
+    bench.sharing.blocks.hold_one = lambda call, each: (told.append(each), hold_one(call, each))
     bench.run()
-    assert len(told) == 1 + (64 + 199) // BLOCK_SIZE - 4
+    assert len(told) == (64 + 199) // BLOCK_SIZE - 4
     assert not bench.sharing._due
 
 
@@ -272,7 +272,7 @@ def test_a_broken_watcher_charges_everybody_in_full():
         bench.step()
     calls = [call_of(request) for request in bench.scheduler.running]
     assert all(call.shared_tokens == 48 for call in calls)
-    bench.sharing.blocks.hold = None
+    bench.sharing.blocks.hold_one = None
     bench.sharing = None  # its figures are held against vLLM's no more
     bench.run()
     assert dict(bench.scheduler.errors) == {"prefix_sharing:TypeError": 1}

@@ -129,8 +129,12 @@ class PrefixSharing:
         kv_cache_group_id: int,
         block_mask: object = None,
     ) -> None:
-        if kv_cache_group_id == self._group:
+        if kv_cache_group_id != self._group:
+            return
+        if num_full_blocks - num_cached_blocks > 1:
             self._hold(request, blocks[num_cached_blocks:num_full_blocks])
+        elif not (block := blocks[num_cached_blocks]).is_null:
+            self.blocks.hold_one(call_of(request), block.block_id)
 
     def _on_hit(
         self,

@@ -99,6 +99,7 @@ class Account:
     predicted_cost: float = 0.0  # as last revised; the reference follows it
     tag: Tag | None = None  # S, F, and what F was formed with; from its arrival to its end
     attained_service: float = 0
+    untold_service: float = 0  # used beyond its tag before that was moved up to cover it
     shared_service: float = 0  # what others were charged in its place for blocks held together
     guard_at: float = 0.0  # attained service at which its tag is taken for grossly wrong
     num_open: int = 0  # calls waiting or running

@@ -3,9 +3,9 @@ The waiting calls, as a tree of groups, in a policy's order.
 
 Each innermost group keeps its own calls by their place in it; every other keeps its groups by the
 key of their first call. Keys may change while calls wait. An entry is a lower bound of its group's
-key: growth is found when the entry comes to the top; a fall must be told (`refresh`). A key is only
-computed when two groups must be compared. So an event costs O(log n), and a step that admits nothing
-costs O(1), however many wait.
+key: growth is found when the entry comes to the top; a fall must be told (`refresh`). A key is
+computed only when two groups must be compared. So an event costs O(log n), and a step that admits
+nothing costs O(1), however many wait.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Calls:
         return self.entries[0][1] if self.entries else None
 
     def refresh(self, groups: tuple[str, ...]) -> None:
-        """A call's place never changes."""
+        """Do nothing: a call's place never changes."""
 
     def __iter__(self) -> Iterator[Call]:
         waiting = {call: key for key, call in self.entries if call.queue is self.queue}

@@ -119,4 +119,3 @@ class FinishIndex:
 
 
 _LAST_ARRIVAL = 2**62  # after every entry with the same finish
-

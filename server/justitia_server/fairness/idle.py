@@ -24,26 +24,32 @@ class IdleList:
     reference without being able to use the server, everybody else's fair finish would be later
     than it need be.
 
-    After a longer idle timeout the application is ended for it: its client is gone.
+    After a longer idle timeout the application is ended for it: its client is gone. A sign of life
+    that is no call, such as a tool's, renews the timeout and not the grace.
     """
 
     def __init__(self, *, grace_s: float, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._grace_s = grace_s
         self._idle: OrderedDict[str, Account] = OrderedDict()  # least recently active first
-        self._in_grace: OrderedDict[str, Account] = OrderedDict()
+        self._in_grace: OrderedDict[str, Account] = OrderedDict()  # whose last call ended first
         self.next_grace_end_at = math.inf
 
     def __contains__(self, app_id: str) -> bool:
         return app_id in self._idle
 
     def add(self, account: Account, *, has_grace: bool = True) -> None:
-        """Let *account*, active until now, be idle."""
+        """Let *account*, active until now, be idle; with grace if a call of it has just ended."""
         self.discard(account)
         self._idle[account.app_id] = account
         if has_grace:
             self._in_grace[account.app_id] = account
             self._note_next()
+
+    def touch(self, account: Account) -> None:
+        """Begin *account*'s timeout anew, if it is here; its grace runs on. Cost: O(1)."""
+        if account.app_id in self._idle:
+            self._idle.move_to_end(account.app_id)
 
     def discard(self, account: Account) -> None:
         """Take *account* out, if it is here. Cost: O(1)."""
@@ -71,5 +77,5 @@ class IdleList:
     def _note_next(self) -> None:
         oldest = next(iter(self._in_grace.values()), None)
         self.next_grace_end_at = (
-            math.inf if oldest is None else oldest.last_active_at + self._grace_s
+            math.inf if oldest is None else oldest.last_call_ended_at + self._grace_s
         )

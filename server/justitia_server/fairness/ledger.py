@@ -13,9 +13,10 @@ Rules:
 - One that has used GUARD_FACTOR times what its tag was formed with is tagged by what it has used.
 - On its end the prediction is replaced by what it really used. If the reference has not finished it
   yet, its fair finish is provisional and recorded when the reference has.
-- What it used beyond its tag becomes its tenant's debt, and what it used less pays debt back (up to
-  what it used): tags of that tenant's later applications begin so much further on against other
-  tenants. Within a tenant nobody pays for somebody else's wrong prediction.
+- What it used beyond its tag becomes its tenant's debt, even if the tag was moved up afterwards, and
+  what it used less pays debt back (up to what it used): tags of that tenant's later applications
+  begin so much further on against other tenants. Within a tenant nobody pays for somebody else's
+  wrong prediction.
 - When no call is left in the server, finished applications leave the reference: with true costs
   they would have left by then, so whoever is still in it is there by a wrong prediction.
 - Idle applications: `idle`. Service may be read late: before V or an account is looked at, `meter`
@@ -85,7 +86,7 @@ class Sample:
         num_calls: Its calls.
         num_output_tokens: Tokens they produced.
         unshared_cost: What it would have been charged had no other call held its KV blocks.
-        num_declared_calls: Calls its plan had said it would make; 0 where none was declared.
+        declared_cost: What its plan had said, taken at its word; 0 where none was declared.
     """
 
     seq: int
@@ -96,7 +97,7 @@ class Sample:
     num_calls: int
     num_output_tokens: int
     unshared_cost: float
-    num_declared_calls: float = 0.0
+    declared_cost: float = 0.0
 
 
 class Ledger:
@@ -169,19 +170,14 @@ class Ledger:
             AccountingError: A weight or cost that makes no sense.
         """
         self._tick(now)
-        account = self.in_flight.get(facts.app_id)
-        if account is None:
-            was_finished = self.finished.pop(facts.app_id, None)
-            account = self._open(facts, now)
-            if was_finished is not None:
-                account.num_late = was_finished.num_late + 1
+        account = self.in_flight.get(facts.app_id) or self._open(facts, now)
         if account.state is State.ANNOUNCED:
             self._arrive(account, now)
         elif account.is_paused:
             self._resume(account, now)
         call = self._open_call(account, call_facts, request_id, num_prompt_tokens)
         tokens = call_facts.predicted_output_tokens or max_output_tokens or TYPICAL_OUTPUT_TOKENS
-        call.predicted_cost = float(self.policy.cost.call_cost(num_prompt_tokens, tokens))
+        call.predicted_cost = self.policy.cost.call_cost(num_prompt_tokens, tokens)
         if call_facts.is_scout:
             self._tag_scout(call, now)
         self._set_active(account, now)
@@ -214,16 +210,18 @@ class Ledger:
         is_backlogged = self.reference.correct(app_id, predicted_cost)
         self._note_standing(account, now, is_backlogged=is_backlogged)
         account.predicted_cost = predicted_cost
-        follows = both_ways or self.options.follow_up or predicted_cost < account.tag.cost
+        virtual_start = self.reference.virtual_start(app_id)
+        finish = virtual_start + predicted_cost / account.facts.weight
+        follows = both_ways or self.options.follow_up or finish < account.tag.virtual_finish
         if follows:
-            self._retag(account, predicted_cost)
+            self._retag(account, predicted_cost, virtual_start=virtual_start)
         self.on_fall(account)
         return follows
 
     # -- service -------------------------------------------------------------------------
 
     def admit(self, call: Call) -> None:
-        """Take notice that *call* is admitted to the engine's batch, for the first time or again."""
+        """Take notice that *call* is admitted to the batch, for the first time or again."""
         if not call.was_admitted:
             call.was_admitted = True
             self.policy.admit(call)
@@ -257,6 +255,7 @@ class Ledger:
             self.busy_period.longest_call = length
         if account.attained_service > account.guard_at:
             self._retag(account, account.attained_service)
+            self.on_fall(account)
         if policy.reads_service:
             policy.charge(call, num_new)
             self.on_fall(account)
@@ -268,7 +267,7 @@ class Ledger:
             self._leave_reference(app_id, now)
 
     def needs_reading(self, unread: float, now: float) -> bool:
-        """Tell whether, with at most *unread* delivered and not charged, someone must be looked at."""
+        """Tell whether someone must be looked at, *unread* being the most not charged yet."""
         return (
             self.feed.most(unread) >= self.reference.service_until_departure()
             or self.policy.reads_service
@@ -387,8 +386,8 @@ class Ledger:
         if kind == "stage":
             account.stage = name
         account.tool_since_at = now if kind == "tool_start" else None
-        if app_id in self.idle:
-            self._set_idle(account, now)
+        account.last_active_at = now
+        self.idle.touch(account)
         return True
 
     # -- inside: accounts ----------------------------------------------------------------
@@ -428,11 +427,9 @@ class Ledger:
         account.tool_since_at = None
 
     def _set_idle(self, account: Account, now: float) -> None:
-        has_arrived = account.state is not State.ANNOUNCED
-        if has_arrived:
-            account.state = State.IDLE
+        account.state = State.IDLE
         account.last_active_at = now
-        self.idle.add(account, has_grace=has_arrived and not account.is_paused)
+        self.idle.add(account)
 
     def _drop(self, account: Account) -> None:
         self.in_flight.pop(account.app_id, None)
@@ -452,6 +449,8 @@ class Ledger:
         except AccountingError:
             self._drop(account)
             raise
+        if (was_finished := self.finished.pop(facts.app_id, None)) is not None:
+            account.num_late = was_finished.num_late + 1
         self._num_arrivals += 1
         account.arrival_seq = self._num_arrivals
         account.arrived_at = now
@@ -474,29 +473,35 @@ class Ledger:
             seq=call.account.arrival_seq,
         )
 
-    def _retag(self, account: Account, cost: float, *, shift: float = 0.0) -> None:
-        assert account.tag is not None
-        account.tag.tenant.move_tag(account.tag, cost=cost, shift=shift)
+    def _retag(
+        self, account: Account, cost: float, *, virtual_start: float | None = None
+    ) -> None:
+        tag = account.tag
+        assert tag is not None
+        tag.tenant.move_tag(tag, cost=cost, virtual_start=virtual_start)
         account.guard_at = GUARD_FACTOR * cost
 
     def _pause_idle(self, now: float) -> None:
         for account in self.idle.past_grace(now):
             account.is_paused = True
-            was_backlogged = self.reference.is_backlogged(account.app_id)
             is_backlogged = self.reference.pause(account.app_id, account.attained_service)
-            if was_backlogged or is_backlogged:
-                self._note_standing(account, now, is_backlogged=is_backlogged)
+            self._note_standing(account, now, is_backlogged=is_backlogged)
             self.on_fall(account)
 
     def _resume(self, account: Account, now: float) -> None:
         assert account.tag is not None
         self.catch_up(now)
         account.is_paused = False
-        shift = self.reference.resume(account.app_id)
-        if self.reference.is_backlogged(account.app_id):
-            self._note_standing(account, now, is_backlogged=True)
+        app_id, tag = account.app_id, account.tag
+        before = self.reference.virtual_start(app_id)
+        shift = self.reference.resume(app_id)
+        is_backlogged = self.reference.is_backlogged(app_id)
+        self._note_standing(account, now, is_backlogged=is_backlogged)
         if shift:
-            self._retag(account, account.tag.cost, shift=shift)
+            # Where tag and clock agreed they must go on agreeing to the last bit.
+            after = self.reference.virtual_start(app_id)
+            moved = after if tag.virtual_start == before else tag.virtual_start + shift
+            self._retag(account, tag.cost, virtual_start=moved)
 
     def _note_standing(self, account: Account, now: float, *, is_backlogged: bool) -> None:
         """Date the fair finish of one that is in the reference no more; undate it otherwise."""
@@ -540,7 +545,7 @@ class Ledger:
         assert account.tag is not None
         used, tag = account.attained_service, account.tag
         tag.tenant.close_tag(tag)
-        tag.tenant.add_debt(max(used - tag.cost, -used))
+        tag.tenant.add_debt(max(account.untold_service + used - tag.cost, -used))
         self.busy_period.note_application(account)
         is_backlogged = used > 0 and self.reference.settle(account.app_id, used)
         self._note_standing(account, now, is_backlogged=is_backlogged)
@@ -564,6 +569,6 @@ class Ledger:
             Sample(
                 self._num_samples, facts.app_id, facts.app_type, facts.tenant,
                 account.attained_service, account.num_done, account.num_output_tokens,
-                account.attained_service + account.shared_service, facts.num_declared_calls,
+                account.attained_service + account.shared_service, facts.declared_cost,
             )
         )  # fmt: skip

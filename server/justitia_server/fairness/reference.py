@@ -49,6 +49,7 @@ class Reference:
         self._departures: list[tuple[float, str]] = []  # superseded entries stay until popped
         self._total_weight: float = 0  # of tenants with anyone backlogged
         self._num_active = 0  # such tenants
+        self._sweep_at = 64  # tenants known at which those of whom nothing is left are dropped
 
     def __len__(self) -> int:
         """Return how many applications are backlogged."""
@@ -66,6 +67,7 @@ class Reference:
         """Return the tenant called *name*, its clock caught up; it is remembered from now on."""
         tenant = self._tenants.get(name)
         if tenant is None:
+            self._drop_forgettable_tenants()
             tenant = Tenant(
                 name, self._tenant_weights.get(name, 1), self, caught_up_to=self.virtual_time
             )
@@ -142,8 +144,10 @@ class Reference:
         tenant.clock.forget(app_id)
         del self._tenant_of[app_id]
         self._reckon(tenant)
-        if tenant.is_forgettable:
-            del self._tenants[tenant.name]
+
+    def virtual_start(self, app_id: str) -> float:
+        """Return S of *app_id* on its tenant's clock, moved on by the time it was out."""
+        return self._tenant(app_id).clock.virtual_start(app_id)
 
     # -- questions -----------------------------------------------------------------------
 
@@ -181,6 +185,14 @@ class Reference:
             raise AccountingError(f"application {app_id} is not in the reference") from None
         tenant.catch_up()
         return tenant
+
+    def _drop_forgettable_tenants(self) -> None:
+        """Forget tenants of whom nothing is left, when there may be many. Amortised: O(1)."""
+        if len(self._tenants) >= self._sweep_at:
+            self._tenants = {
+                name: each for name, each in self._tenants.items() if not each.is_forgettable
+            }
+            self._sweep_at = 2 * len(self._tenants) + 64
 
     def _reckon(self, tenant: Tenant) -> None:
         """Note *tenant*'s next departure after an event in it, and whether it has any."""

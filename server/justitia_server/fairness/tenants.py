@@ -13,7 +13,8 @@ An application is ordered by two tags. Within its tenant by F; among tenants by 
 with R_T(F) the service the tenant's part of the reference still has to give before V_T reaches F.
 Phi is the instant on the top clock at which the tenant's share will have paid for the application
 and all that goes before it. It stands while nothing happens in the tenant; an arrival there raises
-it. A tenant in debt has served work that no tag had announced: later tags begin the debt further on.
+it. A tenant in debt has served work that no tag had announced: later tags begin the debt further
+on.
 """
 
 from __future__ import annotations
@@ -109,9 +110,10 @@ class Tenant:
         self._await(tag)
         return tag
 
-    def move_tag(self, tag: Tag, *, cost: float, shift: float = 0) -> None:
-        """Form F anew: S later by *shift*, and another *cost*; V_T is caught up."""
-        tag.virtual_start += shift
+    def move_tag(self, tag: Tag, *, cost: float, virtual_start: float | None = None) -> None:
+        """Form F of *tag* anew, with another S where one is given; V_T is caught up."""
+        if virtual_start is not None:
+            tag.virtual_start = virtual_start
         tag.cost = cost
         tag.virtual_finish = tag.virtual_start + cost / tag.weight
         self._await(tag)

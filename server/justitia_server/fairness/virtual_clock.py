@@ -253,6 +253,15 @@ class VirtualClock:
         customer = self._customer(app_id)
         return customer.virtual_start + customer.limit / customer.weight
 
+    def virtual_start(self, app_id: str) -> float:
+        """
+        Return S of *app_id*, moved on by the time it was out.
+
+        Raises:
+            AccountingError: *app_id* is unknown.
+        """
+        return self._customer(app_id).virtual_start
+
     def service_until_departure(self) -> float:
         """Return how much service the next one to leave still needs; infinite if none is there."""
         if not self._backlogged:

@@ -1,216 +1,181 @@
-"""The fluid reference, against hand-solved cases and a brute-force fluid server."""
+"""The virtual clock and the reference: what they refuse, and what they do not keep."""
 
-from fractions import Fraction
+import math
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from justitia_sdk.errors import AccountingError
+from justitia_server.fairness.reference import Reference
 from justitia_server.fairness.virtual_clock import VirtualClock
 
-
-def brute_force_departures(customers, feeds):
-    """Serve everyone at once, weight by weight, in exact arithmetic; no heap, no virtual time."""
-    remaining, batches = {}, []
-    for arrivals, service in feeds:
-        batches.append([])
-        for name in arrivals:
-            remaining[name] = Fraction(customers[name][0])
-        service = Fraction(service)
-        while service > 0 and remaining:
-            total = sum(customers[name][1] for name in remaining)
-            per_weight = min(remaining[name] / customers[name][1] for name in remaining)
-            given_out = min(service, per_weight * total)
-            for name in remaining:
-                remaining[name] -= given_out * customers[name][1] / total
-            service -= given_out
-            gone = sorted(name for name in remaining if remaining[name] == 0)
-            batches[-1] += gone
-            for name in gone:
-                del remaining[name]
-    return batches, remaining
+NAN, INFINITE = float("nan"), math.inf
 
 
-events = st.lists(
-    st.one_of(
-        st.tuples(st.just("arrive"), st.integers(1, 60), st.integers(1, 4)),
-        st.tuples(st.just("serve"), st.integers(0, 80), st.just(0)),
-    ),
-    max_size=16,
+def make_reference():
+    """Return a reference whose `arrive` is called as a clock's is."""
+    reference = Reference()
+    arrive = reference.arrive
+    reference.arrive = lambda app_id, cost, **weight: arrive(app_id, "tenant", cost, **weight)
+    return reference
+
+
+@pytest.fixture(params=[VirtualClock, make_reference], ids=["clock", "reference"])
+def reference(request):
+    """One level and two refuse the same; "known" costs 10 and has been given 4."""
+    made = request.param()
+    made.arrive("known", 10)
+    made.advance(4)
+    return made
+
+
+# -- refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cost", [0, -1, NAN, INFINITE, -INFINITE])
+@pytest.mark.parametrize("event", ["arrive", "correct", "settle"])
+def test_nonsense_costs_are_refused(reference, event, cost):
+    """The error names the field, and nothing changes."""
+    app_id = "new" if event == "arrive" else "known"
+    with pytest.raises(AccountingError, match=r"^cost must be finite and above 0"):
+        getattr(reference, event)(app_id, cost)
+    assert "new" not in reference
+    assert len(reference) == 1
+    assert reference.service_until_departure() == 6
+
+
+@pytest.mark.parametrize("weight", [0, -1, NAN, INFINITE, -INFINITE])
+def test_nonsense_weights_are_refused(reference, weight):
+    """The error names the field, and nobody arrives."""
+    with pytest.raises(AccountingError, match=r"^weight must be finite and above 0"):
+        reference.arrive("new", 1, weight=weight)
+    assert "new" not in reference
+
+
+@pytest.mark.parametrize("weight", [0, -1, NAN, INFINITE, -INFINITE])
+def test_nonsense_tenant_weights_are_refused(weight):
+    """The error names the tenant."""
+    with pytest.raises(AccountingError, match=r"^weight of tenant t must be finite and above 0"):
+        Reference({"t": weight})
+
+
+@pytest.mark.parametrize("service", [-1, NAN, INFINITE, -INFINITE])
+def test_nonsense_service_is_refused(reference, service):
+    """Fed or received, and nothing changes."""
+    with pytest.raises(AccountingError, match=r"^service must be finite and not negative"):
+        reference.advance(service)
+    with pytest.raises(AccountingError, match=r"^service must be finite and not negative"):
+        reference.pause("known", service)
+    assert reference.virtual_time == 4
+    assert reference.service_until_departure() == 6
+
+
+def test_an_application_arrives_once(reference):
+    """A second arrival is refused, also after it has left."""
+    with pytest.raises(AccountingError, match="application known has arrived before"):
+        reference.arrive("known", 5)
+    reference.advance(6)
+    with pytest.raises(AccountingError, match="application known has arrived before"):
+        reference.arrive("known", 5)
+
+
+def test_a_forgotten_application_may_arrive_again(reference):
+    """Forgetting takes the id back."""
+    reference.forget("known")
+    assert "known" not in reference
+    reference.arrive("known", 5)
+    assert reference.advance(5) == ["known"]
+
+
+@pytest.mark.parametrize(
+    ("event", "amounts"),
+    [
+        ("is_backlogged", []),
+        ("correct", [1]),
+        ("settle", [1]),
+        ("pause", [1]),
+        ("resume", []),
+        ("forget", []),
+    ],
 )
+def test_an_unknown_application_is_refused(reference, event, amounts):
+    """Only those that have arrived are changed or asked for."""
+    with pytest.raises(AccountingError, match="application stranger is not in the reference"):
+        getattr(reference, event)("stranger", *amounts)
 
 
-def history_of(events):
-    """Turn drawn events into customers (exact cost, weight) and feeds (arrivals, service)."""
-    customers, feeds = {}, []
-    for number, (what, amount, weight) in enumerate(events):
-        if what == "arrive":
-            customers[f"{number:02}"] = (Fraction(amount), Fraction(weight))
-            feeds.append(([f"{number:02}"], 0))
-        else:
-            feeds.append(([], amount))
-    return customers, feeds
+def test_the_finish_of_an_unknown_application_is_refused():
+    """A clock tells F, a reference the fair finish."""
+    with pytest.raises(AccountingError, match="application stranger is not in the reference"):
+        VirtualClock().virtual_finish("stranger")
+    with pytest.raises(AccountingError, match="application stranger is not in the reference"):
+        Reference().service_until_fair_finish("stranger")
 
 
-def histories():
-    return events.map(history_of)
+# -- empty -------------------------------------------------------------------------------
 
 
-@given(histories())
-def test_departures_equal_a_brute_force_fluid_server(history):
-    """The same applications leave, in the same order, to the token."""
-    customers, feeds = history
-    clock, left = VirtualClock(), []
-    clock.virtual_time = Fraction(0)
-    for arrivals, service in feeds:
-        for name in arrivals:
-            cost, weight = customers[name]
-            clock.arrive(name, Fraction(cost), weight=weight)
-        left.append(clock.advance(Fraction(service)))
-    batches, remaining = brute_force_departures(customers, feeds)
-    assert left == batches
-    for name, rest in remaining.items():
-        customer = clock._customers[name]
-        assert (customer.virtual_finish - clock.virtual_time) * customer.weight == rest
-
-
-@given(histories(), st.integers(1, 5))
-def test_splitting_an_interval_changes_nothing(history, parts):
-    """V and the departures are the same however finely service is fed."""
-    customers, feeds = history
-    whole, split = VirtualClock(), VirtualClock()
-    whole.virtual_time = split.virtual_time = Fraction(0)
-    for arrivals, service in feeds:
-        for name in arrivals:
-            for clock in (whole, split):
-                clock.arrive(name, Fraction(customers[name][0]), weight=customers[name][1])
-        left = whole.advance(Fraction(service))
-        pieces = [name for _ in range(parts) for name in split.advance(Fraction(service, parts))]
-        assert pieces == left
-        assert split.virtual_time == whole.virtual_time
-
-
-@given(histories())
-def test_virtual_time_never_falls(history):
-    """V grows or stands still."""
-    customers, feeds = history
-    clock, seen = VirtualClock(), [0]
-    for arrivals, service in feeds:
-        for name in arrivals:
-            finish = clock.arrive(name, customers[name][0], weight=customers[name][1])
-            assert finish >= clock.virtual_time
-        clock.advance(service)
-        seen.append(clock.virtual_time)
-    assert seen == sorted(seen)
-
-
-def test_worked_value_of_the_paper():
-    """Capacity 100, two backlogged for 10 steps, then one for 10: V = 500 + 1000."""
-    clock = VirtualClock()
-    clock.arrive("a", 500)
-    clock.arrive("b", 5000)
-    for _ in range(20):
-        clock.advance(100)
-    assert clock.virtual_time == 1500
-
-
-def test_weights_share_in_proportion():
-    """Weight 3 against 1, cost 30 and 30: the heavy one is done after 40, V = 10 there."""
-    clock = VirtualClock()
-    assert clock.arrive("heavy", 30, weight=3) == 10
-    assert clock.arrive("light", 30, weight=1) == 30
-    assert clock.advance(39.9) == []
-    assert clock.advance(0.1 + 1e-9) == ["heavy"]
-    assert clock.virtual_time == pytest.approx(10)
-    assert clock.advance(20) == ["light"]
-
-
-def test_an_empty_reference_stands_still():
+def test_an_empty_reference_stands_still(reference):
     """Service with nobody backlogged is nobody's, and the next arrival starts at V."""
-    clock = VirtualClock()
-    clock.arrive("a", 10)
-    clock.advance(1000)
-    assert clock.virtual_time == 10
-    assert clock.arrive("b", 5) == 15
+    assert reference.advance(1000) == ["known"]
+    assert reference.virtual_time == 10
+    assert reference.service_until_departure() == INFINITE
+    assert reference.arrive("new", 5) == 15
 
 
-def test_correction_downwards_past_virtual_time_leaves_at_once():
-    """What the reference gave too much is not given back."""
-    clock = VirtualClock()
-    clock.arrive("a", 100)
-    clock.arrive("b", 100)
-    clock.advance(120)  # 60 each
-    assert clock.correct("a", 50) is False
-    assert len(clock) == 1
-    assert clock.advance(40) == ["b"]
+def test_those_that_leave_together_are_told_by_arrival(reference):
+    """Ids have no say."""
+    for app_id in ("z", "a", "m"):
+        reference.arrive(app_id, 6)
+    assert reference.advance(24) == ["known", "z", "a", "m"]
 
 
-def test_correction_upwards_after_leaving_comes_back_for_the_rest():
-    """An application that left too early has the difference served from now on."""
-    clock = VirtualClock()
-    clock.arrive("a", 10)
-    assert clock.advance(10) == ["a"]
-    assert clock.correct("a", 25) is True
-    assert clock.advance(14) == []
-    assert clock.advance(1) == ["a"]
+# -- memory ------------------------------------------------------------------------------
 
 
-def test_correction_keeps_the_start():
-    """F becomes S + C / w with the S of arrival."""
-    clock = VirtualClock()
-    clock.arrive("other", 1000)
-    clock.advance(100)
-    clock.arrive("a", 50, weight=2)
-    clock.advance(30)
-    clock.correct("a", 80)
-    clock.correct("other", 1)
-    left = []
-    for _ in range(100):
-        left += clock.advance(1)
-    assert left == ["a"]
-    assert clock.virtual_time == pytest.approx(100 + 80 / 2)
-
-
-@pytest.mark.parametrize("cost", [0, -1, float("nan"), float("inf")])
-def test_nonsense_costs_are_refused(cost):
-    """A cost that makes no sense raises and changes nothing."""
-    clock = VirtualClock()
-    with pytest.raises(AccountingError, match="cost"):
-        clock.arrive("a", cost)
-    assert len(clock) == 0
-
-
-@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf")])
-def test_nonsense_weights_are_refused(weight):
-    """A weight that makes no sense raises and changes nothing."""
-    with pytest.raises(AccountingError, match="weight"):
-        VirtualClock().arrive("a", 1, weight=weight)
-
-
-@pytest.mark.parametrize("service", [-1, float("nan"), float("inf")])
-def test_nonsense_service_is_refused(service):
-    """Service that makes no sense raises."""
-    with pytest.raises(AccountingError, match="service"):
-        VirtualClock().advance(service)
-
-
-def test_unknown_and_double_customers_are_refused():
-    """An application arrives once, and only a known one is corrected or forgotten."""
-    clock = VirtualClock()
-    clock.arrive("a", 1)
-    with pytest.raises(AccountingError, match="arrived before"):
-        clock.arrive("a", 1)
-    with pytest.raises(AccountingError, match="not in the reference"):
-        clock.correct("b", 1)
-    with pytest.raises(AccountingError, match="not in the reference"):
-        clock.forget("b")
-
-
-def test_superseded_entries_do_not_pile_up():
-    """Ten thousand revisions of one application leave a short heap."""
-    clock = VirtualClock()
-    clock.arrive("a", 1)
+def test_superseded_departures_do_not_pile_up():
+    """Ten thousand revisions leave a short heap, and the tags moved with them another."""
+    reference = Reference()
+    reference.arrive("a", "tenant", 1)
+    tenant = reference.tenant("tenant")
+    tag = tenant.open_tag(1, 1, virtual_start=0, seq=1)
     for cost in range(1, 10_000):
-        clock.correct("a", cost)
-    assert len(clock._finishes) < 200
+        reference.correct("a", cost)
+        tenant.move_tag(tag, cost=cost)
+    assert len(reference._departures) < 200
+    assert len(tenant._ahead) < 200
+
+
+def test_closed_tags_do_not_pile_up():
+    """Ten thousand scouts whose F is never reached leave a short heap."""
+    reference = Reference()
+    reference.arrive("a", "tenant", 1)
+    tenant = reference.tenant("tenant")
+    for number in range(10_000):
+        tenant.close_tag(tenant.open_tag(100, 1, virtual_start=0, seq=number))
+    assert tenant.num_tags == 0
+    assert len(tenant._ahead) < 200
+
+
+def test_tenants_of_whom_nothing_is_left_do_not_pile_up():
+    """Ten thousand tenants of one application each, half of them in debt for a while."""
+    reference = Reference()
+    for number in range(10_000):
+        reference.arrive("a", f"tenant {number}", 1)
+        reference.advance(1)
+        reference.tenant(f"tenant {number}").add_debt(number % 2)
+        reference.forget("a")
+    assert len(reference._tenants) < 200
+    assert len(reference._departures) < 200
+
+
+def test_a_tenant_with_a_tag_or_a_debt_is_remembered():
+    """What it owes, and what still orders its calls, outlives its applications."""
+    reference = Reference()
+    reference.arrive("other", "other", 100)
+    for name in ("with tag", "with debt"):
+        reference.arrive(name, name, 1)
+    reference.tenant("with tag").open_tag(1, 1, virtual_start=0, seq=1)
+    reference.tenant("with debt").add_debt(10)
+    for name in ("with tag", "with debt"):
+        reference.forget(name)
+    assert set(reference._tenants) == {"other", "with tag", "with debt"}

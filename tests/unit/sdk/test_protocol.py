@@ -17,6 +17,7 @@ from justitia_sdk.protocol import (
     MAX_COUNT,
     MAX_HINTS_BYTES,
     MAX_TOKENS,
+    MAX_WEIGHT,
     ApplicationHints,
     CallHints,
     Hints,
@@ -35,6 +36,7 @@ names = st.text(printable, min_size=1, max_size=128)
 short_names = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 counts = st.integers(0, MAX_COUNT)
 seconds = st.floats(0.001, 1e9)
+weights = st.floats(1 / MAX_WEIGHT, MAX_WEIGHT)
 
 
 def stages(name: st.SearchStrategy[str]) -> st.SearchStrategy[Stage]:
@@ -53,7 +55,7 @@ def applications(
         ApplicationHints,
         app=name,
         type=name,
-        weight=seconds,
+        weight=weights,
         deadline_s=st.none() | seconds,
         parent=st.none() | name,
         plan=st.none() | st.lists(stages(name), max_size=most_stages).map(tuple).map(Plan),

@@ -49,7 +49,7 @@ class JustitiaCompute(Justitia):
 
 
 def tag_of(call: Call) -> Tag:
-    """Return the tag that *call* is ordered by: its own if it is a scout, else its application's."""
+    """Return the tag *call* is ordered by: its own if it is a scout, else its application's."""
     tag = call.tag or call.account.tag
     assert tag is not None  # an application has one from its first call on
     return tag

@@ -3,8 +3,8 @@ Least attained service by application (PLAS): whoever has used little goes first
 
 Attained service is output tokens of all the application's calls, in levels that double: within a
 level calls are served in the order they came. An application whose calls have waited long for what
-they got (iterations waited at least BETA times tokens received) is promoted before every level until
-one of its calls is admitted, and its two sums begin anew.
+they got (iterations waited at least BETA times tokens received) is promoted before every level
+until one of its calls is admitted, and its two sums begin anew.
 
 Reference: Luo et al., "Autellix: An Efficient Serving Engine for LLM Agents as General Programs",
 arXiv:2502.13965, section 4.2 (PLAS and anti-starvation); running calls are not preempted here.

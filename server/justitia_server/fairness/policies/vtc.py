@@ -3,8 +3,8 @@ Virtual token counters: serve whoever was served least, counting p + 2d tokens.
 
 A counter a client: the prompt counts when a call is first admitted, each output token twice. A
 client that comes back after having nothing waiting is lifted to the least counter among those
-waiting (or, if none is, to that of the client that last stopped waiting), so that it cannot save up.
-The client is the application (`vtc`), or the tenant, as in the paper (`vtc_tenant`).
+waiting (or, if none is, to that of the client that last stopped waiting), so that it cannot save
+up. The client is the application (`vtc`), or the tenant, as in the paper (`vtc_tenant`).
 
 Reference: Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024, arXiv:2401.00588,
 algorithm 2 (without weights).
@@ -97,4 +97,4 @@ class VtcTenant(Vtc):
         return (call.arrival_seq,)
 
     def finish(self, account: Account) -> None:
-        """A tenant's counter stays: tenants are few, and come back."""
+        """Forget nothing: tenants are few, and come back to their counters."""
