@@ -1,10 +1,12 @@
-"""With API keys each key is a tenant, which sees and ends only its own applications."""
+"""With API keys each key is a tenant: its own applications, and its own share of the server."""
+
+import asyncio
 
 import httpx
 import openai
 import pytest
-from support.server import LiveServer
-from support.traffic import MODEL, forced, hints_header, prompt_of
+from support.server import SCARCE_KV, LiveServer
+from support.traffic import MODEL, Shape, forced, hints_header, prompt_of, run_application
 
 pytestmark = pytest.mark.live
 
@@ -30,3 +32,24 @@ def test_two_keys_with_one_application_id_do_not_meet():
         assert shown(server, "alpha") == [("same-id", 3)]
         assert shown(server, "beta") == [("same-id", 5)]
         assert httpx.get(f"{server.api_url}/applications", timeout=30).status_code == 401
+
+
+ALIKE = Shape(width=12, depth=1, prompt_words=180, output_tokens=150)
+
+
+async def test_a_tenant_is_served_in_its_share_however_much_another_asks():
+    """Ten applications of one key, then one just like them of another: it is among the first."""
+    with LiveServer(*SCARCE_KV, "--api-key", "many", "one") as server:
+        clients = [
+            openai.AsyncOpenAI(base_url=server.api_url, api_key=key, max_retries=0)
+            for key in ("many", "one")
+        ]
+        async with clients[0] as many, clients[1] as one:
+            flood = [
+                asyncio.create_task(run_application(many, f"many-{index}", ALIKE))
+                for index in range(10)
+            ]
+            await asyncio.sleep(0.5)
+            done = await run_application(one, "one", ALIKE)
+            finishes = await asyncio.gather(*flood)
+    assert sum(finish < done for finish in finishes) <= 3
