@@ -37,9 +37,11 @@ class _Calls:
     def remove(self, groups: tuple[str, ...]) -> None:
         """Take notice that a call waits here no more."""
         self.num_waiting -= 1
-        self.head()  # a popped call must be gone for good: it may be added again
+        self.head()
         if len(self.entries) > 2 * self.num_waiting + 16:
-            self.entries = [entry for entry in self.entries if entry[1].queue is self.queue]
+            # A call that went and came back may be here several times.
+            waiting = {entry[1]: entry for entry in self.entries if entry[1].queue is self.queue}
+            self.entries = list(waiting.values())
             heapq.heapify(self.entries)
 
     def head(self) -> Call | None:

@@ -13,8 +13,8 @@ Rules:
 - One that has used GUARD_FACTOR times what its tag was formed with is tagged by what it has used.
 - On its end the prediction is replaced by what it really used. If the reference has not finished it
   yet, its fair finish is provisional and recorded when the reference has.
-- What it used beyond its tag becomes its tenant's debt, even if the tag was moved up afterwards, and
-  what it used less pays debt back (up to what it used): tags of that tenant's later applications
+- What it used beyond its tag becomes its tenant's debt, even where the tag was moved up afterwards;
+  what it used less pays debt back (up to what it used). Tags of that tenant's later applications
   begin so much further on against other tenants. Within a tenant nobody pays for somebody else's
   wrong prediction.
 - When no call is left in the server, finished applications leave the reference: with true costs
@@ -41,6 +41,7 @@ from .feed import DeliveredFeed, Feed, NominalFeed
 from .idle import IdleList
 from .policies.base import Policy
 from .reference import Reference
+from .virtual_clock import check_positive
 
 NUM_FINISHED_KEPT = 1024
 NUM_SAMPLES_KEPT = 4096
@@ -147,8 +148,11 @@ class Ledger:
 
         Raises:
             ApplicationClosed: The application has finished.
+            AccountingError: A weight or cost that makes no sense.
         """
         self._tick(now)
+        check_positive("weight", facts.weight)
+        check_positive("cost", facts.predicted_cost)
         if (account := self.in_flight.get(facts.app_id)) is not None:
             if account.state is State.ANNOUNCED:
                 account.facts = facts
@@ -473,11 +477,11 @@ class Ledger:
             seq=call.account.arrival_seq,
         )
 
-    def _retag(
-        self, account: Account, cost: float, *, virtual_start: float | None = None
-    ) -> None:
+    def _retag(self, account: Account, cost: float, *, virtual_start: float | None = None) -> None:
         tag = account.tag
         assert tag is not None
+        # What was used before the tag is moved up to cover it is owed all the same.
+        account.untold_service += max(min(account.attained_service, cost) - tag.cost, 0)
         tag.tenant.move_tag(tag, cost=cost, virtual_start=virtual_start)
         account.guard_at = GUARD_FACTOR * cost
 

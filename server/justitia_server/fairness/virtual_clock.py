@@ -98,8 +98,8 @@ class VirtualClock:
 
         Changes: the set of backlogged applications. Cost: O(log n).
         """
-        _check_positive("weight", weight)
-        _check_positive("cost", cost)
+        check_positive("weight", weight)
+        check_positive("cost", cost)
         if app_id in self._customers:
             raise AccountingError(f"application {app_id} has arrived before")
         self._num_arrivals += 1
@@ -168,7 +168,7 @@ class VirtualClock:
 
         Changes: the set of backlogged applications. Cost: O(log n).
         """
-        _check_positive("cost", cost)
+        check_positive("cost", cost)
         customer = self._customer(app_id)
         customer.cost = cost
         if not customer.is_paused:
@@ -182,7 +182,7 @@ class VirtualClock:
         Raises:
             AccountingError: *cost* makes no sense, or *app_id* is unknown.
         """
-        _check_positive("cost", cost)
+        check_positive("cost", cost)
         customer = self._customer(app_id)
         customer.cost = cost
         customer.is_paused = False
@@ -335,6 +335,12 @@ def check_service(service: float) -> None:
         raise AccountingError(f"service must be finite and not negative, not {service!r}")
 
 
-def _check_positive(field: str, value: float) -> None:
+def check_positive(field: str, value: float) -> None:
+    """
+    Raise unless *value* is finite and above 0.
+
+    Raises:
+        AccountingError: It is not; the message names *field*.
+    """
     if not value > 0 or math.isinf(value):
         raise AccountingError(f"{field} must be finite and above 0, not {value!r}")

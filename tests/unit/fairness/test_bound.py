@@ -146,7 +146,10 @@ def test_lateness_is_not_known_before_both_are_done():
     """Neither when only the reference is, nor when only the server is."""
     books = Books()
     books.keep_busy()
-    late, early = books.call("late", prompt=19, cost=20.0), books.call("early", prompt=59, cost=60.0)
+    late, early = (
+        books.call("late", prompt=19, cost=20.0),
+        books.call("early", prompt=59, cost=60.0),
+    )
     books.step(early, ends=[early])
     books.ledger.finish("early", books.now)
     for account in (late.account, early.account):
@@ -163,7 +166,10 @@ def test_lateness_is_finish_minus_fair_finish():
     """
     books = Books()
     books.keep_busy()
-    late, early = books.call("late", prompt=19, cost=20.0), books.call("early", prompt=59, cost=60.0)
+    late, early = (
+        books.call("late", prompt=19, cost=20.0),
+        books.call("early", prompt=59, cost=60.0),
+    )
     books.step(early)
     books.step()
     books.step()

@@ -1,8 +1,8 @@
 """
 Waiting for a tool or a person: a grace period, then out of the reference, in the end forgotten.
 
-"rest" is an application so large that it never leaves; a call of it stays open, so that the server is
-busy. The grace period is two seconds; an iteration lasts one.
+"rest" is an application so large that it never leaves; a call of it stays open, so that the server
+is busy. The grace period is two seconds; an iteration lasts one.
 """
 
 import pytest
@@ -71,12 +71,12 @@ def test_grace_begins_anew_with_every_call():
 
 
 def test_a_tools_word_does_not_renew_grace():
-    """Events in between are no calls: whoever sends many is no less idle."""
+    """Events are no calls: whoever sends many is no less idle; others come and go meanwhile."""
     books = with_rest()
     account = books.spend("a", 10).account
     for _ in range(2):
         books.ledger.note_event("a", "tool_start", "search", books.now)
-        books.step()
+        books.spend("b", 10)
     assert account.is_paused
 
 
@@ -123,9 +123,7 @@ def test_however_long_it_waited_it_comes_back_with_the_same_to_go(served_meanwhi
     never = with_rest()
     twin = never.spend("a", 50, cost=100.0).account
     never.spend("rest", min(served_meanwhile, 50))
-    assert account.virtual_finish - books.virtual_time == (
-        twin.virtual_finish - never.virtual_time
-    )
+    assert account.virtual_finish - books.virtual_time == (twin.virtual_finish - never.virtual_time)
     assert books.ledger.fair_finish_in(account) == never.ledger.fair_finish_in(twin)
 
 
@@ -187,7 +185,11 @@ def test_others_are_placed_anew_when_one_pauses():
 
 
 def test_one_that_was_late_comes_back_late():
-    """The reference was done with it before it paused: nothing moves, and it is owed as before."""
+    """
+    The reference was done with it at V = 100, V_0 = 200, before it paused.
+
+    Nothing moves, and it is owed as before.
+    """
     books = with_rest()
     account = waiting(books, received=10, given=100)
     fair_finished_at = account.fair_finished_at
@@ -195,7 +197,7 @@ def test_one_that_was_late_comes_back_late():
     books.spend("rest", 500)
     books.call("a")
     assert (account.virtual_start, account.virtual_finish) == (0, 100)
-    assert account.tag.top_finish == 100
+    assert account.tag.top_finish == 200
     assert account.fair_finished_at == fair_finished_at
 
 
@@ -297,6 +299,17 @@ def test_a_tools_word_keeps_an_application():
     assert books.ledger.expire(books.now) == []
     books.now += 60
     assert books.ledger.expire(books.now) == ["a", "b"]
+
+
+def test_a_tools_word_for_one_keeps_no_other():
+    """b was idle after a; a's tool has been heard of since."""
+    books = Books(idle_timeout_s=60.0)
+    for name in "ab":
+        books.spend(name, 10)
+    books.now += 50
+    books.ledger.note_event("a", "tool_start", "search", books.now)
+    books.now += 10
+    assert books.ledger.expire(books.now) == ["b"]
 
 
 def test_an_announced_application_that_never_comes_leaves_no_trace():

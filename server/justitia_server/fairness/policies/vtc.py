@@ -27,7 +27,8 @@ class Vtc(BasePolicy):
     def __init__(self) -> None:
         self._counters: dict[str, int] = {}
         self._num_waiting: dict[str, int] = {}  # new calls, by client; no entry for none
-        self._last_counter = 0  # of the client that last stopped waiting
+        self._last_client = ""  # that stopped waiting
+        self._last_counter = 0  # of that client, should it be forgotten
 
     def client(self, account: Account) -> str:
         """Return whose counter is charged."""
@@ -51,9 +52,8 @@ class Vtc(BasePolicy):
         """Lift the counter of a client that had nothing waiting. Cost: O(clients waiting)."""
         client = self.client(call.account)
         if client not in self._num_waiting:
-            least = min(
-                (self._counters[each] for each in self._num_waiting), default=self._last_counter
-            )
+            last = self._counters.get(self._last_client, self._last_counter)
+            least = min((self._counters[each] for each in self._num_waiting), default=last)
             self._counters[client] = max(self._counters.get(client, 0), least)
         self._num_waiting[client] = self._num_waiting.get(client, 0) + 1
 
@@ -73,14 +73,16 @@ class Vtc(BasePolicy):
 
     def finish(self, account: Account) -> None:
         """Forget the application's counter."""
-        self._counters.pop(account.app_id, None)
+        counter = self._counters.pop(account.app_id, 0)
+        if account.app_id == self._last_client:
+            self._last_counter = counter
 
     def _stop_waiting(self, call: Call) -> None:
         client = self.client(call.account)
         self._num_waiting[client] -= 1
         if not self._num_waiting[client]:
             del self._num_waiting[client]
-            self._last_counter = self._counters[client]
+            self._last_client = client
 
 
 class VtcTenant(Vtc):
