@@ -126,13 +126,22 @@ class FluidServer:
         self.tags[name] = FluidTag(tenant, start, weight, start + cost / weight)
 
     def move_tag(self, name: str, cost: Fraction, shift: Fraction) -> None:
-        """Wait for another moment; one that is late, and stays so, keeps its date."""
-        tag = self.tags[name]
+        """Wait for another moment; one that is late is dated in the order of late tags."""
+        tag = self.tags.pop(name)
         tag.start += shift
         tag.finish = tag.start + cost / tag.weight
         if tag.finish > self.tenants[tag.tenant].virtual_time:
             tag.reached_at = None
-        self._date_tags()
+        else:
+            late = [
+                each for each in self.tags.values()
+                if each.tenant == tag.tenant and each.reached_at is not None
+            ]  # fmt: skip
+            at = self.virtual_time if tag.reached_at is None else tag.reached_at
+            least = [each.reached_at for each in late if each.finish < tag.finish]
+            most = [each.reached_at for each in late if each.finish >= tag.finish]
+            tag.reached_at = min([max([at, *least]), *most])
+        self.tags[name] = tag
 
     def close_tag(self, name: str) -> None:
         """Wait no more."""

@@ -20,6 +20,7 @@ on.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,9 @@ class Tag:
         return self.tenant.top_finish(self)
 
 
+_Entry = tuple[float, int, Tag]  # (F, a number that breaks ties, the tag)
+
+
 @dataclass(slots=True, eq=False)
 class Tenant:
     """A tenant's clock, its place on the top clock, and the tags V_T has not reached."""
@@ -61,7 +65,8 @@ class Tenant:
     next_departure: float | None = None  # V_0 of it; its valid entry in the top heap
     debt_until: float = 0  # V_0 from which on it owes nothing
     num_tags: int = 0
-    _ahead: list[tuple[float, int, Tag]] = field(default_factory=list, repr=False)
+    _ahead: list[_Entry] = field(default_factory=list, repr=False)  # a heap
+    _late: list[_Entry] = field(default_factory=list, repr=False)  # sorted; dead ones linger
     _num_awaited: int = field(default=0, repr=False)
 
     @property
@@ -104,8 +109,7 @@ class Tenant:
     def open_tag(self, cost: float, weight: float, *, virtual_start: float, seq: int) -> Tag:
         """Return a tag with F = S + *cost* / *weight*; V_T is caught up."""
         finish = virtual_start + cost / weight
-        debt = max(0, self.debt_until - self.reference.virtual_time)
-        tag = Tag(self, virtual_start, weight, cost, finish, seq, debt)
+        tag = Tag(self, virtual_start, weight, cost, finish, seq, self._debt_left())
         self.num_tags += 1
         self._await(tag)
         return tag
@@ -114,6 +118,7 @@ class Tenant:
         """Form F of *tag* anew, with another S where one is given; V_T is caught up."""
         if virtual_start is not None:
             tag.virtual_start = virtual_start
+            tag.debt = min(tag.debt, self._debt_left())  # worked off while it was out
         tag.cost = cost
         tag.virtual_finish = tag.virtual_start + cost / tag.weight
         self._await(tag)
@@ -136,10 +141,12 @@ class Tenant:
         now = self.reference.virtual_time
         self.debt_until = max(self.debt_until, now) + service / self.weight
 
+    def _debt_left(self) -> float:
+        return max(0, self.debt_until - self.reference.virtual_time)
+
     def _await(self, tag: Tag) -> None:
         if tag.virtual_finish <= self.clock.virtual_time:
-            if tag.reached_at is None:  # one that is late already keeps its instant
-                tag.reached_at = self.reference.virtual_time
+            self._date_between_neighbours(tag)
             return
         tag.reached_at = None
         if len(self._ahead) > 2 * self.num_tags + 64:
@@ -156,8 +163,40 @@ class Tenant:
                 per_top = self._virtual_times_per_top() if rate is None else rate
                 reached = self.caught_up_to + (entry[0] - before) / per_top
                 entry[2].reached_at = min(reached, self.reference.virtual_time)
+                self._remember_late(entry)
+
+    def _remember_late(self, entry: _Entry) -> None:
+        if len(self._late) > 2 * self.num_tags + 64:
+            self._late = [each for each in self._late if _is_late(each)]
+        insort(self._late, entry)
+
+    def _date_between_neighbours(self, tag: Tag) -> None:
+        """
+        Date a tag moved to an F that V_T has passed: when that was is not remembered.
+
+        It keeps its instant, or gets the present one, but for this: among late tags of one tenant
+        the order of Phi is the order of F. Else cheaper would mean later.
+        """
+        self._num_awaited += 1
+        entry = (tag.virtual_finish, self._num_awaited, tag)
+        place = bisect_left(self._late, (tag.virtual_finish,))
+        at = self.reference.virtual_time if tag.reached_at is None else tag.reached_at
+        after = next((each[2] for each in self._late[place:] if _is_late(each, tag)), None)
+        before = next((each[2] for each in self._late[:place][::-1] if _is_late(each, tag)), None)
+        if before is not None and before.reached_at is not None:
+            at = max(at, before.reached_at)
+        if after is not None and after.reached_at is not None:
+            at = min(at, after.reached_at)
+        tag.reached_at = at
+        self._remember_late(entry)
 
 
-def _is_awaited(entry: tuple[float, int, Tag]) -> bool:
+def _is_awaited(entry: _Entry) -> bool:
     finish, _, tag = entry
     return tag.is_live and tag.reached_at is None and tag.virtual_finish == finish
+
+
+def _is_late(entry: _Entry, but_not: Tag | None = None) -> bool:
+    finish, _, tag = entry
+    is_valid = tag.is_live and tag.reached_at is not None and tag.virtual_finish == finish
+    return is_valid and tag is not but_not

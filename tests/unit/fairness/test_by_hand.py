@@ -423,3 +423,21 @@ def test_settling_ends_a_pause():
     assert clock.service_until_departure() == 15
     assert clock.advance(15) == ["a"]
     assert clock.service_until_departure() == math.inf
+
+
+def test_a_late_tag_moved_down_is_dated_no_later_than_the_next():
+    """
+    Cheaper is never later.
+
+    t: y (10) and x (1000); u: one that stays. V_t = 10 at V_0 = 20, where y is dated. At V_0 = 200
+    x turns out to cost 5: V_t passed 5 at V_0 = 10, but that is not remembered; y's 20 is.
+    """
+    reference = Reference()
+    y = arrive(reference, "y", "t", 10)
+    x = arrive(reference, "x", "t", 1000)
+    arrive(reference, "rest", "u", 1_000_000)
+    reference.advance(400)
+    assert (reference.virtual_time, y.top_finish) == (200, 20)
+    reference.correct("x", 5)
+    reference.tenant("t").move_tag(x, cost=5)
+    assert x.top_finish == 20
