@@ -347,6 +347,8 @@ class Ledger:
             account.is_finishing = True
         else:
             self._finish(account, now, reason)
+            if self.num_open_calls == 0:  # no iteration may come that would see to it
+                self._end_busy_period(now)
 
     def expire(self, now: float) -> list[str]:
         """Finish applications idle for longer than the timeout. Cost: O(expired)."""
