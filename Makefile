@@ -24,7 +24,7 @@ CREATED := $(VENV)/.created
 ENGINE_READY := $(VENV)/.engine-$(ENGINE)
 READY := $(VENV)/.ready-$(ENGINE)
 
-.PHONY: help setup demo test test-fast lint types fmt clean
+.PHONY: help setup demo test test-fast prove lint types fmt clean
 
 help: ## List these verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ test: $(READY) ## Run all tests, live servers included
 
 test-fast: $(READY) ## Run the unit tests
 	$(BIN)/python -m pytest tests/unit
+
+prove: $(READY) ## Put every claim to the proof on vLLM's real scheduler (about 25 minutes on two cores)
+	PYTHONPATH=tests $(BIN)/python -m proofs.prove
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check .
