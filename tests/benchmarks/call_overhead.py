@@ -3,8 +3,8 @@ CPU time a call costs the scheduler from its arrival to its end, ours beside vLL
 
     python tests/benchmarks/call_overhead.py [--concurrency 64] [--calls 2000] [--rounds 5]
 
-Keeps so many calls of 128 tokens in flight; each ended call is followed by a new one, eight calls an
-application. Prints the CPU time of all scheduling over the number of calls, and what ours is more.
+Keeps so many calls of 128 tokens in flight; each ended call is followed by a new one, eight calls
+an application. Prints the CPU time of all scheduling over the number of calls, and ours more.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """
 Microseconds an event costs in the fair core, by how many applications are live.
 
-    python tests/benchmarks/fair_order.py [--live 1000 10000 100000] [--tenants 1 16] [--events 2000]
+    python tests/benchmarks/fair_order.py [--live 1000 10000 100000] [--tenants 1 16] [--events N]
 
 Keeps so many applications live, each with one waiting call, and times the whole event as the
-scheduler goes through it: an arrival (account, tag, reference, queue), a correction (reference, tag,
-queue, and the next call looked up), a completion (last call ends, debt, settlement, the next call
-looked up). Service is fed between events, so that the reference moves and applications leave it.
+scheduler goes through it: an arrival (account, tag, reference, queue), a correction (reference,
+tag, queue, and the next call looked up), a completion (last call ends, debt, settlement, the next
+call looked up). Service is fed between events, so that applications leave the reference.
 Medians over the events of all rounds; sizes take turns, so that a host that slows down slows all.
 """
 
@@ -113,7 +113,7 @@ class _Core:
         self._queue.peek()
 
     def _serve(self) -> None:
-        """Give one call output, so that in the long run as much leaves the reference as enters it."""
+        """Give one call output: in the long run as much leaves the reference as enters it."""
         call = self._draw.choice(self._live)
         self._ledger.deliver(call, call.num_output_tokens + 1_000)
         self._now += 1.0
