@@ -5,8 +5,8 @@ CPU time the scheduler takes per engine step, ours beside vLLM's own; no model r
         [--tenants 1] [--prefix-caching] [--overlap] [--policies justitia fcfs vtc ...]
 
 Both over the same base class of vLLM's: the asynchronous one with --overlap, as on a GPU, else the
-plain one, as on a CPU. Fills the batch, lets the rest wait, and times pure decode steps (schedule and
-update together) with `time.process_time`, schedulers interleaved by rounds.
+plain one, as on a CPU. Fills the batch, lets the rest wait, and times pure decode steps (schedule
+and update) with `time.process_time`, schedulers interleaved by rounds.
 """
 
 from __future__ import annotations

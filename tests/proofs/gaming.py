@@ -135,6 +135,7 @@ class Setting:
 
     seed: int
     num_applications: int = NUM_APPLICATIONS
+    num_at_once: int = 0  # so many of the gamer's arrive together, after a tenth of the time
 
     @property
     def num_honest(self) -> int:
@@ -157,8 +158,11 @@ class Setting:
         ]
         work = sum(each.cost for each in applications) / (SERVER.capacity * FULL)
         span = work / self.load
+        arrivals = [int(draw.uniform(0, span)) for _ in applications]
+        arrivals[: self.num_at_once] = [int(span / 10)] * self.num_at_once  # the gamer is first
+        arriving = zip(applications, arrivals, strict=True)
         return sorted(
-            (replace(each, arrival=int(draw.uniform(0, span))) for each in applications),
+            (replace(each, arrival=arrival) for each, arrival in arriving),
             key=lambda each: each.arrival,
         )
 
@@ -217,8 +221,7 @@ class Compared:
     debt: str  # "debt", or "none" where under-charging is forgotten
     seed: int
     gain: float  # share by which the gamer's mean completion time falls
-    first_gain: float  # the same over its first ten applications
-    last_gain: float  # and over its last 25
+    gains: tuple[float, ...]  # the same over its first ten applications, the next ten, …
     late_honest: float  # worst lateness of the honest, the gamer honest
     late_gamed: float  # the same, the gamer playing
     extra: float  # worst growth of one honest application's lateness
@@ -243,8 +246,10 @@ def compare(game: Game, loop: str, honest: Played, *, debt: str = "debt") -> Com
         debt,
         setting.seed,
         1 - fmean(mine) / fmean(base),
-        1 - fmean(mine[:10]) / fmean(base[:10]),
-        1 - fmean(mine[-25:]) / fmean(base[-25:]),
+        tuple(
+            1 - fmean(mine[index : index + 10]) / fmean(base[index : index + 10])
+            for index in range(0, len(base), 10)
+        ),
         max(each.lateness for each in honest.honest) / unit,
         max(each.lateness for each in gamed.honest) / unit,
         extra / unit,
@@ -260,10 +265,19 @@ def play_all(loop: str, seed: int) -> list[Compared]:
 
 
 def play_first(loop: str, seed: int, debt: str) -> list[Compared]:
-    """Let the first 1, 5, 20 and 50 applications declare a tenth, in one setting."""
+    """Let the first 1, 5, 20, 50 applications declare a tenth; and 20 that arrive at once."""
     honest = play(Setting(seed), HONEST, loop)
     games = [Game(f"first {number}", first(number, 0.1)) for number in FIRST]
-    return [compare(game, loop, honest, debt=debt) for game in games]
+    compared = [compare(game, loop, honest, debt=debt) for game in games]
+    at_once = play(Setting(seed, num_at_once=20), HONEST, loop)
+    # The 20 need not be the first: whoever came before has told the truth, as all but they do.
+    return [*compared, compare(Game("20 at once", _at_once), loop, at_once, debt=debt)]
+
+
+def _at_once(index: int, application: Application) -> Declared:
+    """Declare a tenth where the application is one of those that arrive together."""
+    number = int(application.app_id.rsplit("/", 1)[1])
+    return Declared(0.1 if number < 20 else 1.0)
 
 
 def _calls(draw: random.Random, tenant: str) -> tuple[tuple[int, int], ...]:

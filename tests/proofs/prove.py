@@ -197,8 +197,8 @@ def _show_orders(console: Console, results: list[bool]) -> list[str]:
 
 
 def _show_gaming(console: Console, results: list[list[gaming.Compared]]) -> list[str]:
-    table = _table("Games, over nine settings", "cost", "game", "gain: mean", "least", "most",
-                   "extra lateness: median", "most", "honest JCT: mean", "most")  # fmt: skip
+    title = "Games: gain in mean JCT; extra lateness (in C_max/M) and JCT of the honest"
+    table = _table(title, "cost", "game", "gain", "least", "most", "extra", "most", "JCT", "most")
     compared = [each for group in results for each in group]
     failures = _complaints(compared)
     for loop in gaming.LOOPS:
@@ -215,13 +215,26 @@ def _show_gaming(console: Console, results: list[list[gaming.Compared]]) -> list
             if loop == "predicted" and pays and game not in PAYING:
                 failures.append(f"{game} pays: {statistics.fmean(gains):+.1%}")
     console.print(table)
+    _show_by_ten(console, compared)
     return failures
 
 
+def _show_by_ten(console: Console, compared: list[gaming.Compared]) -> None:
+    """Show how fast a game stops paying."""
+    tens = [f"{first + 1}-{first + 10}" for first in range(0, gaming.NUM_APPLICATIONS, 10)]
+    table = _table("Gain by tens of the gamer's applications, mean of all settings", "cost", "game",
+                   *tens)  # fmt: skip
+    for loop in gaming.LOOPS:
+        for game in gaming.GAMES:
+            mine = [each.gains for each in compared if (each.loop, each.game) == (loop, game)]
+            means = (statistics.fmean(gains) for gains in zip(*mine, strict=True))
+            table.add_row(loop, game, *(f"{gain:+.0%}" for gain in means))
+    console.print(table)
+
+
 def _show_first(console: Console, results: list[list[gaming.Compared]]) -> list[str]:
-    title = "The first applications declare a tenth: worst lateness of the honest, in C_max/M"
-    firsts = (f"first {number}" for number in gaming.FIRST)
-    table = _table(title, "cost", "debt", "setting", "honest", *firsts)
+    title = "Some applications declare a tenth: worst lateness of the honest, in C_max/M"
+    table = _table(title, "cost", "debt", "setting", "none", *(each.game for each in results[0]))
     for group in sorted(results, key=lambda each: (each[0].loop, each[0].debt, each[0].seed)):
         one = group[0]
         lateness = (one.late_honest, *(each.late_gamed for each in group))
@@ -248,7 +261,14 @@ def _show_starvation(console: Console, results: list[starvation.Starved]) -> lis
 
 
 def _complaints(results: Iterable[Any]) -> list[str]:
-    return [f"{each}: {'; '.join(each.complaints[:2])}" for each in results if each.complaints]
+    return [
+        f"{_name(each)}: {'; '.join(each.complaints[:2])}" for each in results if each.complaints
+    ]
+
+
+def _name(result: Any) -> str:
+    fields = ("claim", "game", "loop", "policy", "num_small", "seed")
+    return " ".join(str(getattr(result, field)) for field in fields if hasattr(result, field))
 
 
 def _table(title: str, *columns: str) -> Table:
