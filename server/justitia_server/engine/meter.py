@@ -71,7 +71,7 @@ class Meter:
         for call in list(self._calls):
             if call.is_open:
                 ledger.deliver(call, call.request.num_output_tokens)
-            if call.is_open and call.queue is None:
+            if call.is_open and (call.queue is None or call.request.num_stale_output_tokens):
                 self._held += call.num_prompt_tokens + call.num_output_tokens - call.shared_tokens
             else:
                 del self._calls[call]
