@@ -19,7 +19,8 @@ from justitia_server.engine.offline import OfflineEngine, OfflineOptions, Step
 from justitia_server.engine.settings import Settings
 from justitia_server.fairness.accounts import DEFAULT_TENANT, Account, ApplicationFacts, CallFacts
 from justitia_server.fairness.cost import call_cost
-from justitia_server.fairness.ledger import Ledger, Sample
+from justitia_server.fairness.ledger import Ledger
+from justitia_server.fairness.samples import Sample
 
 from .shadow import Shadow
 
@@ -319,7 +320,6 @@ class Driver:
         self._admitted: set[str] = set()
         self._num_samples = 0
         self._num_periods = 0  # busy periods that have ended
-        self._had_gap = False  # no call was in the server, and some application was not done
 
     def run(self) -> Result:
         """Run to the end and return what became of everyone."""
@@ -393,12 +393,10 @@ class Driver:
         service = self.shadow.charge(step.delivered)
         left = self.shadow.advance(service, iteration)
         ended = [self._calls.pop(request_id) for request_id in step.finished]
-        is_empty = not self.engine.has_work
         for running in ended:
             running.num_left -= 1
             if not running.num_left:
                 self._go_on(running)
-        self._had_gap = self._had_gap or (is_empty and self.engine.has_work)
         if not self.engine.has_work:
             left += self.shadow.end(iteration)
             self._num_periods += 1
@@ -407,11 +405,9 @@ class Driver:
         self._learn()
 
     def _learn(self) -> None:
-        samples = self.ledger.samples
-        if samples and samples[-1].seq > self._num_samples:
-            for sample in [each for each in samples if each.seq > self._num_samples]:
-                self.hooks.learn(sample)
-            self._num_samples = samples[-1].seq
+        for sample in self.ledger.samples.after(self._num_samples):
+            self.hooks.learn(sample)
+            self._num_samples = sample.seq
 
     # -- the end -------------------------------------------------------------------------
 
@@ -468,19 +464,9 @@ class Driver:
 
     @property
     def _is_comparable(self) -> bool:
-        """
-        Whether the books' reference ought to be the shadow.
-
-        Where for one moment between stages no call is in the server, the ledger takes the busy
-        period for ended, and lets go of whoever is settling.
-        """
+        """Whether the books' reference ought to be the shadow."""
         policy = self.ledger.policy
-        return (
-            self.hooks.tells_truth
-            and policy.clock == "delivered"
-            and policy.cost.holds_memory
-            and not self._had_gap
-        )
+        return self.hooks.tells_truth and policy.clock == "delivered" and policy.cost.holds_memory
 
 
 def run(

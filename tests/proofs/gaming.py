@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from justitia_sdk.protocol import Plan, Stage
 from justitia_server.fairness.accounts import ApplicationFacts
-from justitia_server.fairness.ledger import Sample
+from justitia_server.fairness.samples import Sample
 from justitia_server.fairness.tenants import Tenant
 from justitia_server.prediction.base import Question
 from justitia_server.prediction.ladder import LadderPredictor

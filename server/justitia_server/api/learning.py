@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from ..fairness.ledger import Sample
+from ..fairness.samples import Sample
 from .engine_control import EngineControl
 from .intake import Intake
 from .metrics import export_state, warn_once

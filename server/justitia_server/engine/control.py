@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from itertools import takewhile
 from typing import Any, Protocol
 
 from justitia_sdk.errors import AccountingError, ApplicationClosed, JustitiaError
@@ -90,9 +89,8 @@ def _poll(scheduler: Scheduler, after_seq: int) -> dict[str, Any]:
     """Expire idle applications; return the samples after *after_seq* and the state."""
     ledger = scheduler.ledger
     expired = ledger.expire(time.monotonic())
-    latest = takewhile(lambda sample: sample.seq > after_seq, reversed(ledger.samples))
-    samples = [asdict(sample) for sample in latest]
-    return {"samples": samples[::-1], "expired": expired, "state": _state(scheduler)}
+    samples = [asdict(sample) for sample in ledger.samples.after(after_seq)]
+    return {"samples": samples, "expired": expired, "state": _state(scheduler)}
 
 
 def _state(scheduler: Scheduler) -> dict[str, Any]:

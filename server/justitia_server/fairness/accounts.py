@@ -101,7 +101,8 @@ class Account:
     attained_service: float = 0
     untold_service: float = 0  # used beyond its tag before that was moved up to cover it
     shared_service: float = 0  # what others were charged in its place for blocks held together
-    guard_at: float = 0.0  # attained service at which its tag is taken for grossly wrong
+    booked_debt: float = 0  # what its tenant was told to owe for it so far
+    notice_at: float = 0.0  # attained service at which its tag is to be looked at again
     num_open: int = 0  # calls waiting or running
     num_waiting: int = 0  # kept by the queue they wait in
     num_done: int = 0
@@ -119,7 +120,7 @@ class Account:
     last_call_ended_at: float = 0.0
     last_call_ended_iteration: int = 0
     longest_chain: int = 0  # iterations of the longest chain of calls done, each alone
-    is_staged: bool = False  # some call started after another had ended
+    chain_depth: int = 0  # calls of the deepest such chain
     finished_at: float | None = None
     finished_iteration: int | None = None
     fair_finished_at: float | None = None
@@ -179,4 +180,5 @@ class Call:
     queue: CallQueue | None = field(default=None, repr=False)  # where it waits, if it does
     is_open: bool = True
     chain_before: int = 0  # iterations of the chain of calls it had to wait for
+    depth_before: int = 0  # calls of the deepest such chain
     request: Any = field(default=None, repr=False)  # the engine's own object, for translation

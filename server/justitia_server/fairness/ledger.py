@@ -10,26 +10,20 @@ Rules:
 - A prediction may be revised while the application runs. The reference follows every revision; the
   order only downward ones, unless told otherwise: what an over-predicted application loses by
   waiting cannot be seen, and moving tags up as well costs more mean completion time than it wins.
-- One that has used GUARD_FACTOR times what its tag was formed with is tagged by what it has used.
 - On its end the prediction is replaced by what it really used. If the reference has not finished it
-  yet, its fair finish is provisional and recorded when the reference has.
-- What it used beyond its tag becomes its tenant's debt, even where the tag was moved up afterwards;
-  what it used less pays debt back (up to what it used). Tags of that tenant's later applications
-  begin so much further on against other tenants. Within a tenant nobody pays for somebody else's
+  yet, its fair finish is provisional and recorded when the reference has (`standings`).
+- What it used beyond its tag becomes its tenant's debt (`promises`).
+- When no call is left in the server and nobody counts as going on, finished applications leave the
+  reference: with true costs they would have left by then, so whoever is still in it is there by a
   wrong prediction.
-- When no call is left in the server, finished applications leave the reference: with true costs
-  they would have left by then, so whoever is still in it is there by a wrong prediction.
 - Idle applications: `idle`. Service may be read late: before V or an account is looked at, `meter`
   is asked to charge what the engine has delivered meanwhile.
-
-With true costs told at arrival the reference is the shadow reference that fairness is measured
-against. With predictions it is the best that is known: exact for an application once every one
-that was backlogged with it has ended.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+import math
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -40,12 +34,13 @@ from .bound import BusyPeriod
 from .feed import DeliveredFeed, Feed, NominalFeed
 from .idle import IdleList
 from .policies.base import Policy
+from .promises import book_debt, close_tag, look_at, move_tag, open_scout_tag, open_tag
 from .reference import Reference
+from .samples import Samples
+from .standings import Standings
 from .virtual_clock import check_positive
 
 NUM_FINISHED_KEPT = 1024
-NUM_SAMPLES_KEPT = 4096
-GUARD_FACTOR = 5.0
 TYPICAL_OUTPUT_TOKENS = 128  # of a call of which nothing is known
 
 
@@ -73,34 +68,6 @@ class LedgerOptions:
     follow_up: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """
-    What one finished application really cost, for learning.
-
-    Attributes:
-        seq: Its place in the stream of samples, from 1.
-        app_id: Its id.
-        app_type: Its kind.
-        tenant: Who was billed.
-        cost: Service of all its calls, as charged.
-        num_calls: Its calls.
-        num_output_tokens: Tokens they produced.
-        unshared_cost: What it would have been charged had no other call held its KV blocks.
-        declared_cost: What its plan had said, taken at its word; 0 where none was declared.
-    """
-
-    seq: int
-    app_id: str
-    app_type: str
-    tenant: str
-    cost: float
-    num_calls: int
-    num_output_tokens: int
-    unshared_cost: float
-    declared_cost: float = 0.0
-
-
 class Ledger:
     """Accounts of all applications, and the fluid reference they are measured against."""
 
@@ -117,26 +84,31 @@ class Ledger:
         self.feed: Feed = (
             NominalFeed(options.capacity) if policy.clock == "nominal" else DeliveredFeed()
         )
+        self.standings = Standings(self.reference, self.feed)
         self.idle = IdleList(grace_s=options.idle_grace_s, timeout_s=options.idle_timeout_s)
         self.busy_period = BusyPeriod(
             capacity=options.capacity,
             block_size=options.block_size,
             prefill_tokens_per_iteration=options.prefill_tokens_per_iteration,
         )
-        self.iteration = 0
         self.in_flight: dict[str, Account] = {}  # everyone not finished, idle ones included
         self.finished: OrderedDict[str, Account] = OrderedDict()
-        self.samples: deque[Sample] = deque(maxlen=NUM_SAMPLES_KEPT)
+        self.samples = Samples()
         self.meter: Callable[[], None] = lambda: None  # charges what is delivered and not charged
         self.on_fall: Callable[[Account], None] = lambda account: None  # keys may have fallen
         self.num_finished = 0
         self.num_expired = 0
         self.num_open_calls = 0
-        self._settling: dict[str, Account] = {}  # finished here, not yet in the reference
+        self._over_told: list[Account] = []  # have used more than `notice_at`
+        self._num_going_on = 0  # arrived, neither paused nor finished
         self._num_calls = 0
         self._num_arrivals = 0
-        self._num_samples = 0
         self._now = float("-inf")
+
+    @property
+    def iteration(self) -> int:
+        """The engine's, the present one."""
+        return self.standings.iteration
 
     # -- arrivals ------------------------------------------------------------------------
 
@@ -183,7 +155,8 @@ class Ledger:
         tokens = call_facts.predicted_output_tokens or max_output_tokens or TYPICAL_OUTPUT_TOKENS
         call.predicted_cost = self.policy.cost.call_cost(num_prompt_tokens, tokens)
         if call_facts.is_scout:
-            self._tag_scout(call, now)
+            self.catch_up(now)
+            open_scout_tag(call, self.reference)
         self._set_active(account, now)
         self.policy.wait(call)
         return call
@@ -211,14 +184,12 @@ class Ledger:
         if account is None or account.tag is None:
             raise AccountingError(f"application {app_id} is not in flight: nothing to revise")
         self.catch_up(now)
-        is_backlogged = self.reference.correct(app_id, predicted_cost)
-        self._note_standing(account, now, is_backlogged=is_backlogged)
-        account.predicted_cost = predicted_cost
+        self.standings.revise(account, predicted_cost, now)
         virtual_start = self.reference.virtual_start(app_id)
         finish = virtual_start + predicted_cost / account.facts.weight
         follows = both_ways or self.options.follow_up or finish < account.tag.virtual_finish
         if follows:
-            self._retag(account, predicted_cost, virtual_start=virtual_start)
+            move_tag(account, predicted_cost, virtual_start=virtual_start)
         self.on_fall(account)
         return follows
 
@@ -257,9 +228,9 @@ class Ledger:
         length = call.num_prefill_iterations + num_output_tokens
         if length > self.busy_period.longest_call:
             self.busy_period.longest_call = length
-        if account.attained_service > account.guard_at:
-            self._retag(account, account.attained_service)
-            self.on_fall(account)
+        if account.attained_service > account.notice_at:
+            account.notice_at = math.inf
+            self._over_told.append(account)
         if policy.reads_service:
             policy.charge(call, num_new)
             self.on_fall(account)
@@ -267,8 +238,11 @@ class Ledger:
     def catch_up(self, now: float) -> None:
         """Bring accounts and reference up to what the engine has delivered."""
         self.meter()
-        for app_id in self.reference.advance(self.feed.take()):
-            self._leave_reference(app_id, now)
+        self.standings.advance(now)
+        while self._over_told:  # with V_0 as it is after what they have used
+            account = self._over_told.pop()
+            look_at(account)
+            self.on_fall(account)
 
     def needs_reading(self, unread: float, now: float) -> bool:
         """Tell whether someone must be looked at, *unread* being the most not charged yet."""
@@ -276,13 +250,14 @@ class Ledger:
             self.feed.most(unread) >= self.reference.service_until_departure()
             or self.policy.reads_service
             or not self.num_open_calls
+            or bool(self._over_told)
             or self.idle.next_grace_end_at <= now
         )
 
     def skip_iteration(self) -> None:
         """Close an engine iteration in which nothing need be read. Cost: O(1)."""
         self.feed.end_iteration()
-        self.iteration += 1
+        self.standings.iteration += 1
 
     def end_iteration(self, now: float) -> None:
         """Close an engine iteration: charge what it delivered and feed the reference."""
@@ -290,9 +265,8 @@ class Ledger:
         self.feed.end_iteration()
         self.catch_up(now)
         self._pause_idle(now)
-        if self.num_open_calls == 0:
-            self._end_busy_period(now)
-        self.iteration += 1
+        self._end_busy_period(now)
+        self.standings.iteration += 1
         for account in self.policy.starving(self.iteration):
             self.on_fall(account)
 
@@ -347,18 +321,18 @@ class Ledger:
             account.is_finishing = True
         else:
             self._finish(account, now, reason)
-            if self.num_open_calls == 0:  # no iteration may come that would see to it
-                self._end_busy_period(now)
+            self._end_busy_period(now)  # no iteration may come that would see to it
 
     def expire(self, now: float) -> list[str]:
-        """Finish applications idle for longer than the timeout. Cost: O(expired)."""
+        """Pause and finish applications idle for too long. Cost: O(paused + expired)."""
         self._tick(now)
+        self.catch_up(now)
+        self._pause_idle(now)
         expired = self.idle.past_timeout(now)
         for account in expired:
             self._finish(account, now, "idle_timeout")
         self.num_expired += len(expired)
-        if self.num_open_calls == 0:
-            self._end_busy_period(now)
+        self._end_busy_period(now)
         return [account.app_id for account in expired]
 
     # -- questions and events ------------------------------------------------------------
@@ -366,7 +340,7 @@ class Ledger:
     @property
     def num_settling(self) -> int:
         """Applications finished here and not yet in the reference."""
-        return len(self._settling)
+        return self.standings.num_settling
 
     def find(self, app_id: str) -> Account | None:
         """Return the account of *app_id*, finished or not."""
@@ -378,10 +352,8 @@ class Ledger:
 
         As if nobody else arrived, no cost changed and every iteration gave M.
         """
-        if account.fair_finished_iteration is not None or account.app_id not in self.reference:
-            return None
-        service = self.reference.service_until_fair_finish(account.app_id)
-        return service / self.options.capacity
+        service = self.standings.fair_finish_in(account)
+        return None if service is None else service / self.options.capacity
 
     def note_event(self, app_id: str, kind: str, name: str | None, now: float) -> bool:
         """Take notice of a stage or tool event; returns whether the application is known."""
@@ -415,7 +387,6 @@ class Ledger:
         self, account: Account, facts: CallFacts, request_id: str, num_prompt_tokens: int
     ) -> Call:
         self._num_calls += 1
-        account.is_staged = account.is_staged or account.longest_chain > 0
         account.num_open += 1
         account.num_retries += facts.attempt > 0
         account.stage = facts.stage or account.stage
@@ -424,6 +395,7 @@ class Ledger:
             request_id, account, facts, self._num_calls, num_prompt_tokens,
             num_prefill_iterations=self.busy_period.prefill_iterations(num_prompt_tokens),
             chain_before=account.longest_chain,
+            depth_before=account.chain_depth,
         )  # fmt: skip
 
     def _set_active(self, account: Account, now: float) -> None:
@@ -441,90 +413,51 @@ class Ledger:
         self.in_flight.pop(account.app_id, None)
         self.idle.discard(account)
 
-    # -- inside: tags and the reference --------------------------------------------------
+    # -- inside: arrival, pause, end -----------------------------------------------------
 
     def _arrive(self, account: Account, now: float) -> None:
-        facts, reference = account.facts, self.reference
+        facts = account.facts
         self.catch_up(now)
-        if facts.app_id in reference:  # an earlier account of this id is still settling
-            self._settling.pop(facts.app_id, None)
-            reference.forget(facts.app_id)
-        cost = account.predicted_cost = facts.predicted_cost
+        account.predicted_cost = facts.predicted_cost
         try:
-            reference.arrive(facts.app_id, facts.tenant, cost, weight=facts.weight)
+            self.standings.arrive(account)
         except AccountingError:
             self._drop(account)
             raise
         if (was_finished := self.finished.pop(facts.app_id, None)) is not None:
             account.num_late = was_finished.num_late + 1
         self._num_arrivals += 1
+        self._num_going_on += 1
         account.arrival_seq = self._num_arrivals
         account.arrived_at = now
         account.arrived_iteration = self.iteration
-        tenant = reference.tenant(facts.tenant)
-        account.tag = tenant.open_tag(
-            cost, facts.weight, virtual_start=tenant.clock.virtual_time, seq=account.arrival_seq
-        )
-        account.guard_at = GUARD_FACTOR * cost
+        open_tag(account, self.reference)
         self.policy.arrive(account)
 
-    def _tag_scout(self, call: Call, now: float) -> None:
-        self.catch_up(now)
-        facts = call.account.facts
-        tenant = self.reference.tenant(facts.tenant)
-        call.tag = tenant.open_tag(
-            call.predicted_cost,
-            facts.weight,
-            virtual_start=tenant.clock.virtual_time,
-            seq=call.account.arrival_seq,
-        )
-
-    def _retag(self, account: Account, cost: float, *, virtual_start: float | None = None) -> None:
-        tag = account.tag
-        assert tag is not None
-        # What was used before the tag is moved up to cover it is owed all the same.
-        account.untold_service += max(min(account.attained_service, cost) - tag.cost, 0)
-        tag.tenant.move_tag(tag, cost=cost, virtual_start=virtual_start)
-        account.guard_at = GUARD_FACTOR * cost
-
     def _pause_idle(self, now: float) -> None:
+        """Pause those whose grace has ended; what they owe by now is booked and learned from."""
         for account in self.idle.past_grace(now):
+            assert account.tag is not None
             account.is_paused = True
-            is_backlogged = self.reference.pause(account.app_id, account.attained_service)
-            self._note_standing(account, now, is_backlogged=is_backlogged)
+            self._num_going_on -= 1
+            self.standings.pause(account, now)
+            if account.attained_service > account.tag.cost:
+                book_debt(account)
+                self.samples.take(account, has_ended=False)
             self.on_fall(account)
 
     def _resume(self, account: Account, now: float) -> None:
         assert account.tag is not None
         self.catch_up(now)
         account.is_paused = False
+        self._num_going_on += 1
         app_id, tag = account.app_id, account.tag
         before = self.reference.virtual_start(app_id)
-        shift = self.reference.resume(app_id)
-        is_backlogged = self.reference.is_backlogged(app_id)
-        self._note_standing(account, now, is_backlogged=is_backlogged)
-        if shift:
+        if shift := self.standings.resume(account, now):
             # Where tag and clock agreed they must go on agreeing to the last bit.
             after = self.reference.virtual_start(app_id)
             moved = after if tag.virtual_start == before else tag.virtual_start + shift
-            self._retag(account, tag.cost, virtual_start=moved)
-
-    def _note_standing(self, account: Account, now: float, *, is_backlogged: bool) -> None:
-        """Date the fair finish of one that is in the reference no more; undate it otherwise."""
-        if is_backlogged:
-            account.fair_finished_at = account.fair_finished_iteration = None
-        elif account.fair_finished_iteration is None:
-            account.fair_finished_at = now
-            account.fair_finished_iteration = self.iteration
-
-    def _leave_reference(self, app_id: str, now: float) -> None:
-        if (account := self._settling.pop(app_id, None)) is not None:
-            self.reference.forget(app_id)
-        else:
-            account = self.in_flight[app_id]
-        self._note_standing(account, now, is_backlogged=False)
-
-    # -- inside: the end -----------------------------------------------------------------
+            move_tag(account, tag.cost, virtual_start=moved)
 
     def _finish(self, account: Account, now: float, reason: str) -> None:
         self.catch_up(now)
@@ -533,48 +466,26 @@ class Ledger:
         account.end_reason = reason
         if account.tag is None:
             return  # announced, never came: nothing to settle, nothing to remember
+        self._num_going_on -= not account.is_paused
         # It was done when its last call ended, however late we are told.
         account.finished_at = account.last_call_ended_at
         account.finished_iteration = account.last_call_ended_iteration
         self.policy.finish(account)
-        self._settle(account, now)
+        close_tag(account)
+        self.standings.settle(account, now)
+        self.busy_period.note_application(account)
         account.bound_iterations = self.busy_period.bound_of(account)
         self.finished[account.app_id] = account
         self.num_finished += 1
         if len(self.finished) > NUM_FINISHED_KEPT:
             self.finished.popitem(last=False)
-        self._take_sample(account)
+        self.samples.take(account)
         self.on_fall(account)
 
-    def _settle(self, account: Account, now: float) -> None:
-        """Replace the prediction by what was used; book the difference to the tenant."""
-        assert account.tag is not None
-        used, tag = account.attained_service, account.tag
-        tag.tenant.close_tag(tag)
-        tag.tenant.add_debt(max(account.untold_service + used - tag.cost, -used))
-        self.busy_period.note_application(account)
-        is_backlogged = used > 0 and self.reference.settle(account.app_id, used)
-        self._note_standing(account, now, is_backlogged=is_backlogged)
-        if is_backlogged:
-            self._settling[account.app_id] = account
-        else:
-            self.reference.forget(account.app_id)
-
     def _end_busy_period(self, now: float) -> None:
-        for app_id in list(self._settling):
-            self._leave_reference(app_id, now)
+        """Close what is left open where nobody is served, and nobody counts as going on."""
+        if self.num_open_calls or self._num_going_on:
+            return
+        self.standings.close(now)
         if not self.in_flight:
             self.busy_period.end()
-
-    def _take_sample(self, account: Account) -> None:
-        if account.num_aborted or not account.attained_service:
-            return
-        self._num_samples += 1
-        facts = account.facts
-        self.samples.append(
-            Sample(
-                self._num_samples, facts.app_id, facts.app_type, facts.tenant,
-                account.attained_service, account.num_done, account.num_output_tokens,
-                account.attained_service + account.shared_service, facts.declared_cost,
-            )
-        )  # fmt: skip

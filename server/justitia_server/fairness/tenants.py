@@ -13,8 +13,9 @@ An application is ordered by two tags. Within its tenant by F; among tenants by 
 with R_T(F) the service the tenant's part of the reference still has to give before V_T reaches F.
 Phi is the instant on the top clock at which the tenant's share will have paid for the application
 and all that goes before it. It stands while nothing happens in the tenant; an arrival there raises
-it. A tenant in debt has served work that no tag had announced: later tags begin the debt further
-on.
+it. A tenant in debt has served work that no tag had announced: its tags, those open and those to
+come, are so much further on. Debt is on the top clock and is worked off as V_0 grows, at the
+tenant's share; a tag opened meanwhile has what is left of it.
 """
 
 from __future__ import annotations
@@ -40,9 +41,14 @@ class Tag:
     cost: float  # what F was formed with
     virtual_finish: float  # F = S + cost / w
     seq: int
-    debt: float = 0  # on the top clock: how much later than its tenant's share says
+    debt_before: float = 0  # what its tenant had booked of debt that does not concern it
     reached_at: float | None = None  # V_0 when V_T reached F
     is_live: bool = True
+
+    @property
+    def debt(self) -> float:
+        """How much later it is, on the top clock, than its tenant's share says."""
+        return max(0, self.tenant.debt_booked - self.debt_before)
 
     @property
     def top_finish(self) -> float:
@@ -64,6 +70,7 @@ class Tenant:
     caught_up_to: float = 0  # V_0 that V_T belongs to
     next_departure: float | None = None  # V_0 of it; its valid entry in the top heap
     debt_until: float = 0  # V_0 from which on it owes nothing
+    debt_booked: float = 0  # by which its debt was raised in all, less what was paid back
     num_tags: int = 0
     _ahead: list[_Entry] = field(default_factory=list, repr=False)  # a heap
     _late: list[_Entry] = field(default_factory=list, repr=False)  # sorted; dead ones linger
@@ -109,7 +116,10 @@ class Tenant:
     def open_tag(self, cost: float, weight: float, *, virtual_start: float, seq: int) -> Tag:
         """Return a tag with F = S + *cost* / *weight*; V_T is caught up."""
         finish = virtual_start + cost / weight
-        tag = Tag(self, virtual_start, weight, cost, finish, seq, self._debt_left())
+        if not self.num_tags:
+            self.debt_booked = 0  # nobody to compare with: the moment to forget rounding
+        debt_before = self.debt_booked - self.debt_left()
+        tag = Tag(self, virtual_start, weight, cost, finish, seq, debt_before)
         self.num_tags += 1
         self._await(tag)
         return tag
@@ -118,7 +128,8 @@ class Tenant:
         """Form F of *tag* anew, with another S where one is given; V_T is caught up."""
         if virtual_start is not None:
             tag.virtual_start = virtual_start
-            tag.debt = min(tag.debt, self._debt_left())  # worked off while it was out
+            # Some of it may have been worked off while it was out.
+            tag.debt_before = self.debt_booked - min(tag.debt, self.debt_left())
         tag.cost = cost
         tag.virtual_finish = tag.virtual_start + cost / tag.weight
         self._await(tag)
@@ -136,13 +147,20 @@ class Tenant:
         ahead = self.clock.service_until(tag.virtual_finish) / self.weight
         return self.reference.virtual_time + ahead + tag.debt
 
+    # -- debt ----------------------------------------------------------------------------
+
     def add_debt(self, service: float) -> None:
         """Owe *service* that no tag had announced; negative: tags had announced too much."""
-        now = self.reference.virtual_time
-        self.debt_until = max(self.debt_until, now) + service / self.weight
+        before = self.debt_left()
+        after = max(0, before + service / self.weight)  # paid too much, nothing is saved up
+        self.debt_until = self.reference.virtual_time + after
+        self.debt_booked += after - before
 
-    def _debt_left(self) -> float:
+    def debt_left(self) -> float:
+        """Return what it owes now, on the top clock."""
         return max(0, self.debt_until - self.reference.virtual_time)
+
+    # -- inside --------------------------------------------------------------------------
 
     def _await(self, tag: Tag) -> None:
         if tag.virtual_finish <= self.clock.virtual_time:

@@ -12,7 +12,7 @@ from typing import Protocol
 from justitia_sdk.protocol import Plan
 
 from ..fairness.accounts import DEFAULT_TENANT
-from ..fairness.ledger import Sample
+from ..fairness.samples import Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """
-Lateness, and the most it may be: 2 d_max + C_max / M, and the critical path of several stages.
+Lateness, and the most it may be: L + L_max + C_max / M, with one stage 2 d_max + C_max / M.
 
 M is 1000; iterations are numbered from 0, and number i ends at second i + 1.
 """
@@ -28,13 +28,13 @@ def test_the_bound_of_a_single_stage():
     assert long.account.bound_iterations == 2 * 8 + call_cost(10, 8) / 1000
 
 
-def test_the_bound_of_a_chain_adds_its_critical_path():
-    """Two calls one after the other, 3 iterations each."""
+def test_the_path_of_a_chain_has_a_wait_before_each_call_but_the_first():
+    """Two calls one after the other, 3 iterations each: L = L_max = 3 + (3 + 3)."""
     books = Books()
     for is_last in (False, True):
         call = books.call("a", prompt=10, last=is_last)
         books.complete(call, 3)
-    assert call.account.bound_iterations == 2 * 3 + 2 * call_cost(10, 3) / 1000 + 6
+    assert call.account.bound_iterations == 2 * 9 + 2 * call_cost(10, 3) / 1000
 
 
 def test_calls_that_run_at_once_are_one_stage():
@@ -50,7 +50,7 @@ def test_calls_that_run_at_once_are_one_stage():
 
 
 def test_the_longest_of_a_stage_is_its_part_of_the_path():
-    """Calls of 2 and 5 iterations at once, then one of 3: the path is 5 + 3."""
+    """Calls of 2 and 5 iterations at once, then one of 3: the path is 5 + (5 + 3)."""
     books = Books()
     short, long = books.call("a", prompt=10), books.call("a", prompt=10)
     books.step(short, long)
@@ -59,7 +59,7 @@ def test_the_longest_of_a_stage_is_its_part_of_the_path():
     after = books.call("a", prompt=10, last=True)
     books.complete(after, 3)
     cost = call_cost(10, 2) + call_cost(10, 5) + call_cost(10, 3)
-    assert after.account.bound_iterations == 2 * 5 + cost / 1000 + 8
+    assert after.account.bound_iterations == 2 * 13 + cost / 1000
 
 
 def test_a_call_waits_for_those_that_have_ended_only():
@@ -103,6 +103,30 @@ def test_an_application_between_calls_keeps_the_busy_period():
     small = books.call("small", prompt=1, last=True)
     books.complete(small, 2)
     assert small.account.bound_iterations == 2 * 50 + call_cost(1, 2) / 1000
+
+
+def test_one_stage_beside_a_chain_may_be_late_by_the_chains_path():
+    """The chain has L = 3 + (3 + 3), the other d_max = 3 though its own call takes 2."""
+    books = Books()
+    books.keep_busy()
+    for _ in range(2):
+        books.complete(books.call("chain", prompt=10), 3)
+    books.ledger.finish("chain", books.now)
+    alone = books.call("alone", prompt=1, last=True)
+    books.complete(alone, 2)
+    assert alone.account.bound_iterations == 3 + 9 + 2 * call_cost(10, 3) / 1000
+
+
+def test_the_longest_path_grows_with_the_longest_call():
+    """A chain of 3 calls of 2 iterations, then one call of 10: its waits are of 10 by then."""
+    books = Books()
+    books.keep_busy()
+    for _ in range(3):
+        books.complete(books.call("chain", prompt=10), 2)
+    books.ledger.finish("chain", books.now)
+    long = books.call("long", prompt=10, last=True)
+    books.complete(long, 10)
+    assert long.account.bound_iterations == 10 + (6 + 2 * 10) + call_cost(10, 10) / 1000
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from support.books import Books
 
 from justitia_sdk.errors import AccountingError
-from justitia_server.fairness.ledger import GUARD_FACTOR
 from justitia_server.fairness.policies.base import precedes
+from justitia_server.fairness.promises import GUARD_FACTOR
 
 
 def with_rest(**options):
@@ -224,12 +224,31 @@ def test_the_finished_leave_the_reference_with_the_last_call():
     b comes when a is done with; with b in the server, a would still be settling.
     """
     books = Books()
-    a, b = books.call("a", prompt=39, cost=100.0, last=True), books.call("b", cost=500.0)
+    a = books.call("a", prompt=39, cost=100.0, last=True)
+    b = books.call("b", cost=500.0, last=True)
     books.complete(a, 1)
     assert books.ledger.num_settling == 1
-    books.step(ends=[b])
+    books.step(b, ends=[b])
     assert books.ledger.num_settling == 0
     assert a.account.fair_finished_iteration == 1
+
+
+@pytest.mark.parametrize("how", ["an iteration ends", "the server's poll"])
+def test_one_between_calls_keeps_them_until_its_grace_is_over(how):
+    """b counts as going on, and a as sharing with it; then b waits for something else."""
+    books = Books(idle_grace_s=2.0)
+    a, b = books.call("a", prompt=39, cost=100.0, last=True), books.call("b", cost=500.0)
+    books.complete(a, 1)
+    books.step(ends=[b])
+    books.now += 1.9
+    books.ledger.expire(books.now)
+    assert (books.ledger.num_settling, a.account.fair_finished_iteration) == (1, None)
+    books.now += 0.1
+    if how == "an iteration ends":
+        books.ledger.end_iteration(books.now)
+    else:
+        books.ledger.expire(books.now)
+    assert (books.ledger.num_settling, a.account.fair_finished_iteration) == (0, 2)
 
 
 def test_those_behind_one_that_ends_early_are_placed_anew():
@@ -298,28 +317,34 @@ def test_the_guard_leaves_prediction_and_reference_alone():
 def test_the_guard_is_seen_by_those_who_wait():
     """Behind the one that was wrong they wait no longer."""
     books = Books()
-    wrong, waiting, right = books.call("a", cost=10.0), books.call("a"), books.call("b", cost=50.0)
+    wrong, waiting = books.call("a", prompt=64, cost=10.0), books.call("a")
+    right = books.call("b", cost=50.0)
     books.admit(wrong)
     assert books.queue.peek() is waiting
-    books.deliver(wrong, 5)  # 65 used
+    books.step(wrong)  # 65 used
     assert books.queue.peek() is right
 
 
 def test_the_guard_may_let_a_tenant_go_before_others():
     """
-    x goes first in t and was tagged when t was in debt; y, behind it, was tagged before.
+    x is tagged when t owes 800 and nine others share t with it; y when the debt is worked off.
 
-    When x is found to be grossly under-predicted, y goes first in t, and t goes before u.
+    At V_0 = 100: Phi(x) = 100 + 10 * 100 + 800. At V_0 = 1100, V_t = 200: Phi(y) = 1100 + 10 * 10,
+    and Phi(c) = 1100 + 2 * 300 for u. x uses 501: t owes 401 more, and y goes first in t.
     """
     books = Books()
-    y = books.call("y", tenant="t", cost=1000.0)
     books.spend("z", 900, tenant="t", cost=100.0, last=True)
-    x, _ = books.call("x", tenant="t", cost=10.0), books.call("x", tenant="t")
-    u = books.call("u", tenant="u", cost=500.0)
-    books.admit(x)
-    assert x.account.tag.top_finish > u.account.tag.top_finish > y.account.tag.top_finish
-    assert books.queue.peek() is u
-    books.deliver(x, 1000)
+    x, _ = (books.call("x", tenant="t", prompt=500, cost=100.0) for _ in range(2))
+    for number in range(9):
+        books.call(f"other{number}", tenant="t", cost=10_000.0)
+    books.spend("rest", 2000, tenant="u", cost=1e6)
+    y = books.call("y", tenant="t", cost=10.0)
+    c = books.call("c", tenant="u", cost=300.0)
+    finishes = [call.account.tag.top_finish for call in (x, y, c)]
+    assert finishes == [1900, 1200, 1700]
+    assert books.queue.peek() is c
+    books.step(x)
+    assert y.account.tag.top_finish == 1200 + 401
     assert books.queue.peek() is y
 
 
@@ -423,12 +448,16 @@ def test_what_the_order_was_told_in_time_is_no_debt():
 
 
 def test_moving_the_tag_up_after_the_fact_clears_nothing():
-    """Used 300 of 100 told and only then told 300: 200 were used before anyone could know."""
+    """
+    Used 300 of 100 told and only then told 300: 200 were used before anyone could know.
+
+    They were booked at once, and 100 of them are worked off by the time it ends.
+    """
     books = Books(follow_up=True)
     books.spend("wrong", 300, tenant="t", cost=100.0)
     books.ledger.revise("wrong", 400.0, books.now)
     books.spend("wrong", 100, last=True)
-    assert debt_of(books) == 200
+    assert debt_of(books) == 200 - 100
 
 
 @pytest.mark.parametrize("used", [500, 501, 3000])
@@ -444,3 +473,99 @@ def test_one_abandoned_owes_as_one_that_ended():
     books.now += 60
     books.ledger.expire(books.now)
     assert debt_of(books) == 200
+
+
+# -- debt, as it arises --------------------------------------------------------------------
+
+
+def waiting_in_debt():
+    """t: one told 100 that runs and another that waits; u: one that runs."""
+    books = Books(idle_grace_s=2.0)
+    wrong = books.call("wrong", tenant="t", prompt=98, cost=100.0)
+    waiting = books.call("waiting", tenant="t", cost=50.0)
+    books.call("rest", tenant="u", cost=1e6)
+    return books, wrong, waiting.account.tag
+
+
+def test_debt_is_booked_while_the_application_runs():
+    """99, 199, 300, 402, 505, 609 used: booked past twice the 100 told, and past five times."""
+    books, wrong, tag = waiting_in_debt()
+    owed = []
+    for _ in range(6):
+        books.step(wrong)
+        owed.append(tag.debt)
+    assert owed == [0, 0, 200, 200, 405, 405]
+
+
+def test_debt_concerns_tags_that_are_open_already():
+    """u's next goes before t's, which it would have gone behind."""
+    books, wrong, _ = waiting_in_debt()
+    other = books.call("other", tenant="u", cost=100.0)
+    assert books.queue.peek().account.app_id == "waiting"
+    for _ in range(3):
+        books.step(wrong)
+    books.admit(books.queue.peek())  # u's, by now
+    assert other.queue is None
+
+
+def test_debt_below_twice_the_tag_is_booked_when_the_grace_is_over():
+    """199 used of 100 told; it may never end."""
+    books, wrong, tag = waiting_in_debt()
+    for _ in range(2):
+        books.step(wrong)
+    books.end(wrong)
+    books.step()
+    assert tag.debt == 0
+    books.now += 1
+    books.step()
+    assert tag.debt == 99
+
+
+def test_what_was_booked_on_the_way_is_not_booked_again_at_the_end():
+    """300 used of 100 told, 200 booked when it had used them."""
+    books, wrong, tag = waiting_in_debt()
+    for _ in range(3):
+        books.step(wrong)
+    books.end(wrong)
+    books.ledger.finish("wrong", books.now)
+    assert tag.debt == 200
+
+
+def test_debt_paid_back_brings_open_tags_forward_but_not_before_their_share():
+    """t owes 200 for the one that was told too little; another was told 300 and used 60."""
+    books, wrong, tag = waiting_in_debt()
+    boasts = books.call("boasts", tenant="t", prompt=59, cost=300.0)
+    for _ in range(3):
+        books.step(wrong)
+    assert (tag.debt, boasts.account.tag.debt) == (200, 200)
+    books.step(boasts, ends=[boasts])
+    books.ledger.finish("boasts", books.now)
+    assert tag.debt == 200 - 60
+    later = books.call("later", tenant="t", cost=50.0).account.tag
+    assert 0 < later.debt < tag.debt  # some of it is worked off
+
+
+def test_one_that_pauses_over_its_tag_is_sampled_and_sampled_again_when_it_ends():
+    """It may never end, and what it was told would never be found wrong."""
+    books, wrong, _ = waiting_in_debt()
+    for _ in range(2):
+        books.step(wrong)
+    books.end(wrong)
+    books.now += 2
+    books.step()
+    books.ledger.finish("wrong", books.now)
+    samples = books.ledger.samples.after(0)
+    assert [(each.app_id, each.cost, each.has_ended) for each in samples] == [
+        ("wrong", 199, False),
+        ("wrong", 199, True),
+    ]
+
+
+def test_one_that_pauses_within_its_tag_teaches_nothing_yet():
+    """It may go on."""
+    books, wrong, _ = waiting_in_debt()
+    books.step(wrong)
+    books.end(wrong)
+    books.now += 2
+    books.step()
+    assert books.ledger.samples.after(0) == []

@@ -2,15 +2,20 @@
 
 from justitia_sdk.protocol import Plan, Stage
 from justitia_server.fairness.cost import COMPUTE, call_cost
-from justitia_server.fairness.ledger import Sample
+from justitia_server.fairness.samples import Sample
 from justitia_server.prediction import ladder
 from justitia_server.prediction.base import Question
 from justitia_server.prediction.ladder import LadderPredictor
 from justitia_server.prediction.outlook import Outlook, outlooks
 
 
-def sample(cost, *, app_type="t", tenant="default", calls=1, tokens=10, unshared=None, declared=0):
-    return Sample(1, "app", app_type, tenant, cost, calls, tokens, unshared or cost, declared)
+def sample(
+    cost, *, app_type="t", tenant="default", calls=1, tokens=10, unshared=None, declared=0,
+    ended=True,
+):  # fmt: skip
+    return Sample(
+        1, "app", app_type, tenant, cost, calls, tokens, unshared or cost, declared, ended
+    )
 
 
 def test_a_plan_is_the_sum_of_its_stages():
@@ -81,6 +86,29 @@ def test_a_declared_cost_counts_until_there_is_evidence():
     predictor.observe(sample(20_000, declared=2_000))
     assert predictor.predict(question).cost == 10 * 4 * call_cost(100, 10)
     assert predictor.predict(question).source == "calibrated"
+
+
+def test_a_new_type_is_believed_as_the_tenants_others_were():
+    """A new name does not make a plan worth more; a type of its own that is known goes first."""
+    predictor = LadderPredictor()
+    for number in range(ladder.NUM_SAMPLES_TRUSTED):
+        predictor.observe(sample(20_000, declared=2_000, app_type=f"t{number}"))
+    told = call_cost(100, 10)
+    new = predictor.predict(Question("new", plan=plan_of(1)))
+    assert (new.cost, new.source) == (10 * told, "calibrated")
+    assert predictor.predict(Question("new", tenant="b", plan=plan_of(1))).cost == told
+    for _ in range(ladder.NUM_SAMPLES_TRUSTED):
+        predictor.observe(sample(2_000, declared=2_000, app_type="honest"))
+    assert predictor.predict(Question("honest", plan=plan_of(1))).cost == told
+
+
+def test_one_that_has_not_ended_tells_of_its_plan_only():
+    """What it cost so far says that the plan was too small, and nothing of the type's mean."""
+    predictor = LadderPredictor()
+    for _ in range(ladder.NUM_SAMPLES_TRUSTED):
+        predictor.observe(sample(20_000, declared=2_000, ended=False))
+    assert predictor.predict(Question("t", plan=plan_of(1))).cost == 10 * call_cost(100, 10)
+    assert predictor.predict(Question("t")).source == "prior"
 
 
 def test_one_absurd_declaration_moves_nothing():
