@@ -1,10 +1,13 @@
 """Reading service late changes nothing but the time it takes."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
+from support.books import Books
 
 from justitia_server.engine.carrier import EXTRA_ARGS_KEY, pack
+from justitia_server.engine.meter import Meter
 from justitia_server.engine.offline import OfflineEngine, OfflineOptions
 from justitia_server.fairness.accounts import ApplicationFacts, CallFacts
 from justitia_server.fairness.cost import call_cost
@@ -80,3 +83,51 @@ def test_reading_late_dates_everything_as_reading_every_step(seed, overlap, pref
     assert len(late) == 20
     assert late == every_step
     assert num_late < num_every_step
+
+
+@pytest.mark.parametrize("overlap", [False, True], ids=["sync", "async"])
+def test_a_token_is_charged_in_the_step_that_delivers_it(overlap):
+    """Neither before nor after, whatever is preempted with its output under way."""
+    options = OfflineOptions(60, max_model_len=1024, max_num_batched_tokens=1024, overlap=overlap)
+    engine = OfflineEngine(options)
+    ledger = engine.scheduler.ledger
+    ledger.policy.reads_service = True
+    held, delivered, num_preempted = {}, 0, 0
+    for _, app, cost, calls in applications(0):
+        for index, (prompt, output) in enumerate(calls):
+            name = f"{app}-{index}"
+            held[name] = prompt
+            facts = pack(ApplicationFacts(name, predicted_cost=cost), CallFacts(last=True))
+            engine.add(
+                name, prompt=prompt, num_output_tokens=output, extra_args={EXTRA_ARGS_KEY: facts}
+            )
+    while engine.has_work:
+        if (step := engine.step()) is None:
+            continue  # overlapped: the first output is still to come
+        num_preempted += step.num_preempted
+        for request_id, num_tokens in step.delivered.items():
+            for _ in range(num_tokens):
+                held[request_id] += 1
+                delivered += held[request_id]
+        accounts = [*ledger.in_flight.values(), *ledger.finished.values()]
+        assert sum(account.attained_service for account in accounts) == delivered
+    assert num_preempted > 10
+
+
+def test_a_call_preempted_with_its_output_under_way_is_read_until_that_has_come():
+    """Read between its preemption and its last token, as another call's end may have it."""
+    books = Books()
+    call = books.call("a", prompt=10)
+    call.request = SimpleNamespace(num_output_tokens=3, num_stale_output_tokens=0)
+    meter = Meter(books.ledger)
+    books.queue.remove(call)
+    meter.admit(call)
+    meter.read()
+    books.queue.add(call)
+    call.request.num_stale_output_tokens = 1
+    for num_output_tokens, num_stale in ((3, 1), (4, 0)):
+        call.request.num_output_tokens = num_output_tokens
+        call.request.num_stale_output_tokens = num_stale
+        meter.end_step(books.now)
+        meter.read()
+    assert call.account.attained_service == call_cost(10, 4)
