@@ -64,8 +64,7 @@ CLAIMS = {
             "several stages",
             workloads.staged,
             400,
-            (limits.waiting_path, limits.critical_path),
-            (limits.booked,),
+            (limits.waiting_path, limits.critical_path, limits.booked),
         ),
         Claim("slots bind", workloads.few_slots, 150, (limits.by_rates,), (limits.one_level,)),
         Claim(
@@ -113,13 +112,13 @@ ADVERSARIES = {
             "waits before each stage",
             adversaries.waits_before_each_stage,
             (limits.critical_path,),
-            (limits.waiting_path,),
+            (limits.waiting_path, limits.booked),
         ),
         Adversary(
             "in company of chains",
             adversaries.in_company_of_chains,
             (limits.one_level, limits.critical_path),
-            (limits.waiting_path,),
+            (limits.waiting_path, limits.booked),
         ),
         Adversary(
             "long prompts, then short; 8 slots",

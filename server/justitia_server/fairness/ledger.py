@@ -12,7 +12,8 @@ Rules:
   waiting cannot be seen, and moving tags up as well costs more mean completion time than it wins.
 - On its end the prediction is replaced by what it really used. If the reference has not finished it
   yet, its fair finish is provisional and recorded when the reference has (`standings`).
-- What it used beyond its tag becomes its tenant's debt (`promises`).
+- What it used beyond its tag becomes its tenant's debt (`promises`). What is used beyond the
+  prediction revises it, for the reference alone.
 - When no call is left in the server and nobody counts as going on, finished applications leave the
   reference: with true costs they would have left by then, so whoever is still in it is there by a
   wrong prediction.
@@ -239,10 +240,8 @@ class Ledger:
         """Bring accounts and reference up to what the engine has delivered."""
         self.meter()
         self.standings.advance(now)
-        while self._over_told:  # with V_0 as it is after what they have used
-            account = self._over_told.pop()
-            look_at(account)
-            self.on_fall(account)
+        while self._over_told:
+            self._look_at(self._over_told.pop(), now)
 
     def needs_reading(self, unread: float, now: float) -> bool:
         """Tell whether someone must be looked at, *unread* being the most not charged yet."""
@@ -412,6 +411,13 @@ class Ledger:
     def _drop(self, account: Account) -> None:
         self.in_flight.pop(account.app_id, None)
         self.idle.discard(account)
+
+    def _look_at(self, account: Account, now: float) -> None:
+        """Take notice of more use than was told, with V_0 as it is after that use."""
+        look_at(account)
+        if account.attained_service > account.predicted_cost:
+            self.standings.revise(account, account.attained_service, now)
+        self.on_fall(account)
 
     # -- inside: arrival, pause, end -----------------------------------------------------
 

@@ -6,8 +6,8 @@ What the order was told of an application, and what its tenant owes for having t
 - One that has used GUARD_FACTOR times what its tag was formed with is tagged by what it has used.
 - What it used beyond its tag is its tenant's debt, even where the tag was moved up afterwards; what
   it used less, once it has ended, pays debt back (up to what it used). Debt is booked as it arises:
-  when the application has used twice its tag and at each doubling, when it has been idle for longer
-  than the grace period, and at its end. Waiting for the end would let one that never ends owe
+  when the application has used DEBT_FACTOR times its tag and each time it has used so many times
+  more, when it has been idle for longer than the grace period, and at its end. Waiting for the end would let one that never ends owe
   nothing, and twenty that come together pay for none of each other.
 - Debt acts among tenants (`tenants`). Within one nobody pays for somebody else's prediction.
 
@@ -21,7 +21,7 @@ from .accounts import Account, Call
 from .reference import Reference
 
 GUARD_FACTOR = 5.0
-DEBT_FACTOR = 2.0  # of its tag; below it noise is left to even out by the end
+DEBT_FACTOR = 1.25  # of its tag; below it noise is left to even out by the end
 
 
 def open_tag(account: Account, reference: Reference) -> None:

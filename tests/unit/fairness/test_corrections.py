@@ -209,12 +209,12 @@ def test_an_over_served_application_leaves_with_its_end():
 
 
 def test_virtual_time_stands_still_while_the_reference_is_empty():
-    """a (10) alone uses 100: V stops at 10, and the next arrival starts there."""
+    """a (90) alone uses 101: V stops at 90, and the next arrival starts there."""
     books = Books()
-    call = books.call("a", prompt=49, cost=10.0)
+    call = books.call("a", prompt=49, cost=90.0)
     books.step(call)
     books.step(call)
-    assert books.call("b").account.virtual_start == 10
+    assert books.call("b").account.virtual_start == 90
 
 
 def test_the_finished_leave_the_reference_with_the_last_call():
@@ -307,11 +307,14 @@ def test_a_grossly_under_predicted_application_is_tagged_by_what_it_used():
     assert finishes == [5, 51 / 2, 51 / 2, 256 / 2]
 
 
-def test_the_guard_leaves_prediction_and_reference_alone():
-    """It is the order's own protection."""
+def test_use_beyond_the_prediction_revises_it_for_the_reference_alone():
+    """Used 12, then 13 of 10 told: noted when it is more than a quarter."""
     books = with_rest()
-    account = books.spend("a", 51, cost=10.0).account
-    assert (account.predicted_cost, books.fair_finish("a")) == (10, 10)
+    shown = []
+    for service in (12, 1):
+        account = books.spend("a", service, cost=10.0).account
+        shown.append((account.predicted_cost, books.fair_finish("a"), account.virtual_finish))
+    assert shown == [(10, 10, 10), (13, 13, 10)]
 
 
 def test_the_guard_is_seen_by_those_who_wait():
@@ -478,23 +481,23 @@ def test_one_abandoned_owes_as_one_that_ended():
 # -- debt, as it arises --------------------------------------------------------------------
 
 
-def waiting_in_debt():
+def waiting_in_debt(*, prompt=98):
     """t: one told 100 that runs and another that waits; u: one that runs."""
     books = Books(idle_grace_s=2.0)
-    wrong = books.call("wrong", tenant="t", prompt=98, cost=100.0)
+    wrong = books.call("wrong", tenant="t", prompt=prompt, cost=100.0)
     waiting = books.call("waiting", tenant="t", cost=50.0)
     books.call("rest", tenant="u", cost=1e6)
     return books, wrong, waiting.account.tag
 
 
 def test_debt_is_booked_while_the_application_runs():
-    """99, 199, 300, 402, 505, 609 used: booked past twice the 100 told, and past five times."""
+    """99, 199, 300, 402, 505, 609 used of 100 told: each a quarter more than the last, but 609."""
     books, wrong, tag = waiting_in_debt()
     owed = []
     for _ in range(6):
         books.step(wrong)
         owed.append(tag.debt)
-    assert owed == [0, 0, 200, 200, 405, 405]
+    assert owed == [0, 99, 200, 302, 405, 405]
 
 
 def test_debt_concerns_tags_that_are_open_already():
@@ -508,17 +511,15 @@ def test_debt_concerns_tags_that_are_open_already():
     assert other.queue is None
 
 
-def test_debt_below_twice_the_tag_is_booked_when_the_grace_is_over():
-    """199 used of 100 told; it may never end."""
-    books, wrong, tag = waiting_in_debt()
-    for _ in range(2):
-        books.step(wrong)
-    books.end(wrong)
+def test_debt_of_less_than_a_quarter_is_booked_when_the_grace_is_over():
+    """121 used of 100 told; it may never end."""
+    books, wrong, tag = waiting_in_debt(prompt=120)
+    books.step(wrong, ends=[wrong])
     books.step()
     assert tag.debt == 0
     books.now += 1
     books.step()
-    assert tag.debt == 99
+    assert tag.debt == 21
 
 
 def test_what_was_booked_on_the_way_is_not_booked_again_at_the_end():

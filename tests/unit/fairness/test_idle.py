@@ -212,18 +212,19 @@ def test_a_pause_dates_no_fair_finish_for_good():
 
 def test_one_that_received_more_than_was_predicted_is_given_that_while_it_waits():
     """
-    Told 20, received 50, given 20: paused, it is in the reference again, for 30.
+    Told 45, received 50, given 45: paused, it is in the reference again, for 5.
 
     Back before it has them, it is given no more, its prediction being used up.
     """
     books = with_rest()
-    account = books.spend("a", 50, cost=20.0).account
+    account = books.spend("a", 50, cost=45.0).account
+    books.spend("rest", 60)
     assert account.fair_finished_iteration is not None
     books.now += 5
     books.step()
     assert books.ledger.reference.is_backlogged("a")
     assert account.fair_finished_iteration is None
-    books.spend("rest", 20)
+    books.spend("rest", 4)
     books.call("a")
     assert not books.ledger.reference.is_backlogged("a")
     assert account.fair_finished_iteration == books.ledger.iteration
