@@ -11,8 +11,8 @@ What the order was told of an application, and what its tenant owes for having t
   nothing, and twenty that come together pay for none of each other.
 - Debt acts among tenants (`tenants`). Within one nobody pays for somebody else's prediction.
 
-The reference follows the true cost, too, so that a tenant's own share works the difference off
-again: what was told too little counts up to twice. Telling too little must not pay.
+The reference follows what is used, too, so that the tenant's share there works the difference off
+again: it can count twice. Telling too little must not pay.
 """
 
 from __future__ import annotations
