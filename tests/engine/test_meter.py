@@ -7,7 +7,7 @@ import pytest
 from support.books import Books
 
 from justitia_server.engine.carrier import EXTRA_ARGS_KEY, pack
-from justitia_server.engine.meter import Meter
+from justitia_server.engine.meter import MOST_STEPS_UNREAD, Meter
 from justitia_server.engine.offline import OfflineEngine, OfflineOptions
 from justitia_server.fairness.accounts import ApplicationFacts, CallFacts
 from justitia_server.fairness.cost import call_cost
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.engine
 
 
 def applications(seed):
-    """Sixty calls of twenty applications, arriving over time, their costs known within half."""
+    """Sixty calls of twenty applications, arriving over time, their costs told up to twice."""
     draw = random.Random(seed)
     arrivals = []
     for app in range(20):
         calls = [(draw.randint(5, 200), draw.randint(1, 80)) for _ in range(draw.randint(1, 5))]
-        cost = sum(call_cost(*call) for call in calls) * draw.uniform(0.5, 2.0)
+        cost = sum(call_cost(*call) for call in calls) * draw.uniform(1.0, 2.0)
         arrivals.append((draw.randint(0, 300), f"a{app}", max(cost, 1.0), calls))
     return sorted(arrivals)
 
@@ -83,6 +83,19 @@ def test_reading_late_dates_everything_as_reading_every_step(seed, overlap, pref
     assert len(late) == 20
     assert late == every_step
     assert num_late < num_every_step
+
+
+def test_use_beyond_the_prediction_is_noticed_soon_enough():
+    """One call, told almost nothing, and no event that would read: within so many steps."""
+    engine = OfflineEngine(OfflineOptions(100, max_model_len=1024))
+    facts = pack(ApplicationFacts("a", predicted_cost=1.0), CallFacts())
+    engine.add("r", prompt=10, num_output_tokens=200, extra_args={EXTRA_ARGS_KEY: facts})
+    account = None
+    for step in range(1, 200):
+        engine.step()
+        account = engine.scheduler.ledger.find("a")
+        assert account.predicted_cost >= call_cost(10, max(step - 2 * MOST_STEPS_UNREAD, 0))
+    assert account.predicted_cost < call_cost(10, 199)  # and not read in every step
 
 
 @pytest.mark.parametrize("overlap", [False, True], ids=["sync", "async"])

@@ -34,6 +34,7 @@ class Bench:
         options = OfflineOptions(
             num_blocks, block_size=BLOCK_SIZE, max_model_len=4096, prefix_caching=True,
             overlap=overlap, max_num_batched_tokens=max_num_batched_tokens,
+            max_num_seqs=min(256, max_num_batched_tokens),
         )  # fmt: skip
         settings = Settings(prefix_cost="plain" if plain else "shared")
         self.engine = OfflineEngine(options, settings)
@@ -251,16 +252,87 @@ def test_prefill_in_chunks_shares_too(overlap):
     bench.check_nothing_kept()
 
 
-def test_a_step_that_fills_no_block_is_not_seen():
-    """Decodes cost the watcher nothing but for one block in block_size tokens."""
+@both_ways
+def test_blocks_filled_while_decoding_are_shared_when_hit(overlap):
+    """Nobody was told of them when they filled; the next turn of a dialogue hits them."""
+    bench = Bench(3000, overlap=overlap)
+    question = prompt((1, 40))
+    bench.add("first", question, 120)
+    for _ in range(60):
+        bench.step()
+    assert len(bench.sharing.blocks) == 0
+    (answer,) = bench.scheduler.running
+    bench.add("second", [*question, *answer.output_token_ids, 1], 60)
+    bench.step()
+    assert bench.held[-1].shared_tokens == {"first": 48, "second": 48}  # six blocks, half of each
+    bench.run().check_charges().check_split()
+    bench.check_nothing_kept()
+
+
+@both_ways
+def test_the_holder_of_a_block_is_found_behind_a_copy_of_its_first(overlap):
+    """Two calls computed the same on their own; the third hits a block of each."""
+    bench = Bench(3000, overlap=overlap)
+    start = prompt((1, 16))
+    bench.add("first", start, 12)  # the cached copy of block 0 is its own
+    bench.step()
+    bench.add("second", [*start, *[7] * 20], 40)  # that of block 1
+    bench.scheduler.requests["second"].skip_reading_prefix_cache = True
+    bench.step()
+    bench.add("third", [*start, *[7] * 20], 40)
+    bench.step()
+    assert bench.held[-1].shared_tokens == {"first": 8, "second": 8, "third": 16}
+    bench.run().check_charges().check_split()
+    bench.check_nothing_kept()
+
+
+@both_ways
+@pytest.mark.parametrize("seed", range(4))
+def test_copies_of_a_block_are_told_apart(seed, overlap):
+    """Half of the calls hit nothing and make copies, in chunks that come between each other."""
+    bench, draw = Bench(3000, overlap=overlap, max_num_batched_tokens=48), random.Random(seed)
+    for name, tokens, num_output_tokens in random_calls(seed, 60):
+        bench.add(name, tokens, num_output_tokens)
+        bench.scheduler.requests[name].skip_reading_prefix_cache = draw.random() < 0.5
+        for _ in range(draw.choice([0, 0, 1, 3])):
+            bench.step()
+    bench.run().check_charges()
+    bench.check_nothing_kept()
+
+
+def test_one_that_has_ended_is_no_holder():
+    """While a connector keeps its blocks, those who hit them split them among themselves."""
     bench = Bench(3000)
-    bench.add("a", prompt((1, 64)), 200)
-    told = []
-    hold_one = bench.sharing.blocks.hold_one
-    bench.sharing.blocks.hold_one = lambda call, each: (told.append(each), hold_one(call, each))
+    bench.sharing = None  # vLLM's counts are of others than those who pay
+    sharing = bench.scheduler.sharing
+    bench.scheduler._connector_finished = lambda request: (request.request_id == "ended", None)
+    bench.add("ended", prompt((1, 64)), 1)
+    bench.step()
+    bench.add("a", prompt((1, 64), (2, 20)), 20)
+    bench.step()
+    a = call_of(bench.scheduler.requests["a"])
+    assert sharing.blocks.shared_tokens(a) == 0
+    bench.add("b", prompt((1, 64), (3, 20)), 20)
+    bench.step()
+    b = call_of(bench.scheduler.requests["b"])
+    assert a.shared_tokens == b.shared_tokens == 32
     bench.run()
-    assert len(told) == (64 + 199) // BLOCK_SIZE - 4
+    assert len(sharing.blocks) == 0
+    assert not bench.scheduler.errors
+
+
+def test_decoding_tells_us_nothing():
+    """Whatever blocks it fills: no method is called, no change is gathered."""
+    bench = Bench(3000)
+    for index in range(2):
+        bench.add(f"r{index}", prompt(("common", 64), (index, 20)), 200)
+    bench.step()
+    bench.sharing.blocks.hold = None
+    for _ in range(150):
+        bench.step()
+    assert len(bench.sharing.blocks) == 4  # those hit
     assert not bench.sharing._due
+    assert not bench.scheduler.errors
 
 
 def test_a_broken_watcher_charges_everybody_in_full():
@@ -272,15 +344,18 @@ def test_a_broken_watcher_charges_everybody_in_full():
         bench.step()
     calls = [call_of(request) for request in bench.scheduler.running]
     assert all(call.shared_tokens == 48 for call in calls)
-    bench.sharing.blocks.hold_one = None
+    bench.sharing.blocks.hold = None
     bench.sharing = None  # its figures are held against vLLM's no more
+    bench.add("late", prompt(("common", 64), ("late", 20)), 40)
     bench.run()
     assert dict(bench.scheduler.errors) == {"prefix_sharing:TypeError": 1}
     assert all(call.shared_tokens == 0 for call in calls)
     assert "pop_blocks_for_free" not in vars(
         bench.scheduler.kv_cache_manager.coordinator.single_type_managers[0]
     )
-    for account in bench.ledger.in_flight.values():
+    accounts = dict(bench.ledger.in_flight)
+    assert accounts.pop("late").attained_service == call_cost(84, 40)
+    for account in accounts.values():
         assert call_cost(84, 40) - 40 * 48 < account.attained_service < call_cost(84, 40)
 
 

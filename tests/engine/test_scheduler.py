@@ -136,7 +136,7 @@ def test_aborting_frees_calls_and_accounts(options):
     scheduler = engine.scheduler
     scheduler.ledger.expire(scheduler.ledger._now)  # as the server's poll does every second
     assert not scheduler.ledger.in_flight
-    assert not scheduler.ledger._settling
+    assert not scheduler.ledger.num_settling
     assert len(scheduler.ledger.reference) == 0
     assert len(scheduler.waiting) == 0
     assert engine.kv_usage_ratio == 0

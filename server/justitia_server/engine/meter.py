@@ -8,13 +8,16 @@ time are looked at when an application arrives or ends, and when one may leave t
 
 So a step keeps an upper bound of the service delivered since the last reading, two additions, and
 reads when the bound reaches what the reference can take before someone leaves it. Nobody's fair
-finish is dated wrongly by this: no one can have left in a step that was not read.
+finish is dated wrongly by this: no one can have left in a step that was not read. That somebody has
+used more than was predicted is noticed in a reading; there is one in every MOST_STEPS_UNREAD steps.
 """
 
 from __future__ import annotations
 
 from ..fairness.accounts import Call
 from ..fairness.ledger import Ledger
+
+MOST_STEPS_UNREAD = 32
 
 
 class Meter:
@@ -55,7 +58,8 @@ class Meter:
         most = self._most_tokens
         self._held += most * len(self._calls)
         self._unread += most * self._held
-        if self._ledger.needs_reading(self._unread, now):
+        num_unread = self._ledger.iteration - self._read_in_iteration
+        if num_unread >= MOST_STEPS_UNREAD or self._ledger.needs_reading(self._unread, now):
             self._read_in_iteration = -1
             self._ledger.end_iteration(now)
         else:

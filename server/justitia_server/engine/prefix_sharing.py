@@ -5,11 +5,18 @@ Watching vLLM's KV cache, so that a block several calls hold is charged once.
 
 What is watched, on the objects of one scheduler:
 
-- `BlockPool.cache_full_blocks`       a call has filled blocks: from now on others may hit them.
-                                      Called once a block; not at all in a decode that fills none
 - `add_local_computed_blocks`         a call is admitted or resumed and has hit blocks of others,
   (`SingleTypeKVCacheManager`)        those cached earlier in the same step included
 - `pop_blocks_for_free` (the same)    it gives its blocks up: preempted, ended, or a failed load
+
+Nothing is watched while calls decode, nor when they fill blocks. A block that one call holds shares
+nothing, so it stays unknown until another hits it: there is no other way to come to hold it. Then
+the one that holds it is looked up in vLLM's block tables. A hash names a block's whole prefix, so
+who holds a block has it where it was hit, at the same index: one comparison a call. Two calls may
+hold copies of one block and share a later one, so every block is compared, first with the call that
+holds the one before. That is O(running calls + blocks hit), only where unknown blocks are hit; the
+product where a connector pins blocks that no call holds. Reference counts would not do alone: they
+count such pins, and calls that have ended.
 
 The rule. *A step's output is charged at what was held while that step was computed*: after its
 scheduling, admissions and preemptions included, and before what its own output frees. Changes are
@@ -80,7 +87,7 @@ class PrefixSharing:
             report: As in `watch_sharing`.
         """
         self.blocks = SharedBlocks(manager.block_size)
-        self._group = manager.kv_cache_group_id
+        self._blocks_of = manager.req_to_blocks  # by request id
         self._requests = requests
         self._settle = settle
         self._report = report
@@ -88,7 +95,6 @@ class PrefixSharing:
         self._num_processed = 0
         self._due: deque[tuple[int, dict[Call, float]]] = deque()  # by the step they belong to
         self._watched: list[tuple[Any, str]] = []
-        self._watch(manager.block_pool, "cache_full_blocks", self._on_filled)
         self._watch(manager, "add_local_computed_blocks", self._on_hit)
         self._watch(manager, "pop_blocks_for_free", self._on_given_up)
 
@@ -119,23 +125,6 @@ class PrefixSharing:
 
     # -- what vLLM does, as told by itself -----------------------------------------------
 
-    def _on_filled(
-        self,
-        request: Any,
-        blocks: Sequence[Any],
-        num_cached_blocks: int,
-        num_full_blocks: int,
-        block_size: int,
-        kv_cache_group_id: int,
-        block_mask: object = None,
-    ) -> None:
-        if kv_cache_group_id != self._group:
-            return
-        if num_full_blocks - num_cached_blocks > 1:
-            self._hold(request, blocks[num_cached_blocks:num_full_blocks])
-        elif not (block := blocks[num_cached_blocks]).is_null:
-            self.blocks.hold_one(call_of(request), block.block_id)
-
     def _on_hit(
         self,
         request_id: str,
@@ -143,15 +132,30 @@ class PrefixSharing:
         num_local_computed_tokens: int,
         num_external_computed_tokens: int,
     ) -> None:
-        num_full = num_local_computed_tokens // self.blocks.block_size
-        self._hold(self._requests[request_id], new_computed_blocks[:num_full])
+        hit = new_computed_blocks[: num_local_computed_tokens // self.blocks.block_size]
+        block_ids = [block.block_id for block in hit if block.ref_cnt > 1]  # 1 is the hitter's
+        if unknown := self.blocks.unknown(block_ids):
+            self._hold_for_others(request_id, hit, unknown)
+        self.blocks.hold(call_of(self._requests[request_id]), block_ids)
+
+    def _hold_for_others(self, hitter_id: str, hit: Sequence[Any], unknown: set[int]) -> None:
+        """Make known who holds the *unknown* ones of *hit*: one call, or none but ended ones."""
+        others = [each for each in self._blocks_of.items() if each[0] != hitter_id]
+        held: dict[str, list[int]] = {}
+        for index, block in enumerate(hit):
+            if block.block_id not in unknown:
+                continue
+            for place, (request_id, blocks) in enumerate(others):
+                if index < len(blocks) and blocks[index] is block:
+                    held.setdefault(request_id, []).append(block.block_id)
+                    others[0], others[place] = others[place], others[0]  # likely the next one's
+                    break
+        for request_id, block_ids in held.items():
+            if not (request := self._requests[request_id]).is_finished():
+                self.blocks.hold(call_of(request), block_ids)
 
     def _on_given_up(self, request_id: str) -> None:
         self.blocks.release(call_of(self._requests[request_id]))
-
-    def _hold(self, request: Any, blocks: Sequence[Any]) -> None:
-        block_ids = [block.block_id for block in blocks if not block.is_null]
-        self.blocks.hold(call_of(request), block_ids)
 
     # -- watching ------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ What the order was told of an application, and what its tenant owes for having t
 - What it used beyond its tag is its tenant's debt, even where the tag was moved up afterwards; what
   it used less, once it has ended, pays debt back (up to what it used). Debt is booked as it arises:
   when the application has used DEBT_FACTOR times its tag and each time it has used so many times
-  more, when it has been idle for longer than the grace period, and at its end. Waiting for the end would let one that never ends owe
-  nothing, and twenty that come together pay for none of each other.
+  more, when it has been idle for longer than the grace period, and at its end. If the end alone
+  counted, one that never ends would owe nothing, and of twenty that come together none would pay
+  for another.
 - Debt acts among tenants (`tenants`). Within one nobody pays for somebody else's prediction.
 
 The reference follows what is used, too, so that the tenant's share there works the difference off

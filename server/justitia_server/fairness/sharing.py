@@ -8,9 +8,11 @@ for its output token i, with d, its *shared tokens*, summed over the full blocks
 
 Where every holder delivers one token, the charges sum to the KV tokens held, each counted once.
 
+A block with one holder adds nothing to d, so it need not be known here before it has a second.
+
 Blocks are kept in *segments*: all blocks with one set of holders. A hundred samples of one prompt
-are one segment for the prompt and one for each sample's own blocks, however long the prompt, and
-d is formed from a call's few segments whenever it is asked for: no sum drifts.
+are one segment for the prompt, however long, and at most one for each sample's own blocks, and d is
+formed from a call's few segments whenever it is asked for: no sum drifts.
 
 A change of n changes d of *every* holder. So changes are gathered and taken once an engine step
 (`take_changes`): many calls entering one segment cost its holders once, not once for each. When
@@ -46,12 +48,15 @@ class SharedBlocks:
         self.block_size = block_size
         self._segment_of: dict[int, _Segment] = {}  # by block id
         self._segments_of: dict[Call, dict[_Segment, None]] = {}
-        self._own_segment_of: dict[Call, _Segment] = {}  # where the last of its own went
         self._changed_segments: dict[_Segment, None] = {}  # have other holders than when last told
         self._let_go: dict[Call, None] = {}  # released since then, and may come back
 
     def __len__(self) -> int:
         return len(self._segment_of)
+
+    def unknown(self, block_ids: Iterable[int]) -> set[int]:
+        """Return those of *block_ids* that nobody is known to hold. Cost: O(they)."""
+        return set(block_ids).difference(self._segment_of)
 
     def hold(self, call: Call, block_ids: Iterable[int]) -> None:
         """
@@ -69,27 +74,12 @@ class SharedBlocks:
             elif call not in segment.holders:
                 self._join(call, self._part(segment, set(group)))
 
-    def hold_one(self, call: Call, block_id: int) -> None:
-        """As `hold`, of one block: what decoding does once a block. Cost: O(1) if it is new."""
-        own = self._own_segment_of.get(call)
-        if (
-            own is not None
-            and block_id not in self._segment_of
-            and len(own.holders) == 1
-            and own in self._segments_of.get(call, ())
-        ):
-            own.block_ids.add(block_id)
-            self._segment_of[block_id] = own
-        else:
-            self.hold(call, (block_id,))
-
     def release(self, call: Call) -> None:
         """
         Take notice that *call* holds nothing any more; nothing happens if it held nothing.
 
         Changes: d of *call*, to 0, and of those it shared with. Cost: O(its own blocks + segments).
         """
-        self._own_segment_of.pop(call, None)
         for segment in self._segments_of.pop(call, ()):
             del segment.holders[call]
             if segment.holders:
@@ -144,7 +134,6 @@ class SharedBlocks:
         else:
             own = _Segment(set(), {call: None})
             segments[own] = None
-        self._own_segment_of[call] = own
         for block_id in block_ids:
             own.block_ids.add(block_id)
             self._segment_of[block_id] = own

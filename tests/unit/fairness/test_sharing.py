@@ -87,6 +87,8 @@ def test_d_is_that_of_counting_holders_and_every_change_is_told(steps):
             assert shared.shared_tokens(call) == pytest.approx(
                 float(counted.shared_tokens(call)), abs=1e-9
             )
+        held = set().union(*counted.held.values())
+        assert shared.unknown(range(1, 13)) == set(range(1, 13)) - held
         check_segments(shared)
     assert shared.take_changes() == {}
 
