@@ -1,0 +1,1 @@
+"""Workloads, and running them: on vLLM's scheduler with modelled step times, or live."""
