@@ -83,6 +83,9 @@ class Step:
     Attributes:
         num_scheduled_tokens: Tokens computed, by request.
         sampling: Requests that get a token from it.
+        num_decoding: Sequences that decode.
+        num_kv_tokens: KV tokens those hold.
+        chunks: Of every prompt under way, the tokens computed before and in this step.
         delivered: Tokens delivered, by request; filled when the output is processed.
         finished: Requests that ended with it; filled when the output is processed.
         num_preempted: Requests preempted while it was scheduled.
@@ -90,6 +93,9 @@ class Step:
 
     num_scheduled_tokens: dict[str, int]
     sampling: frozenset[str]
+    num_decoding: int = 0
+    num_kv_tokens: int = 0
+    chunks: list[tuple[int, int]] = field(default_factory=list)
     num_preempted: int = 0
     delivered: dict[str, int] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
@@ -177,14 +183,40 @@ class OfflineEngine:
         Synchronously that is this step's own; with `overlap` the one before's. Returns the step
         whose output was processed, or None where nothing was due yet.
         """
+        planned = self.schedule()
+        return self.process() if self.is_output_due(planned) else None
+
+    def schedule(self) -> Step | None:
+        """Schedule one step and return it; None where nothing could be."""
         output = self.scheduler.schedule()
         if output.total_num_scheduled_tokens:
-            self._in_flight.append((self._plan(output), output))
-        elif not self._in_flight:
+            step = self._plan(output)
+            self._in_flight.append((step, output))
+            return step
+        if not self._in_flight:
             self.scheduler.update_from_output(output, _model_output([], frozenset()))
-            return None
-        depth = 1 if self.options.overlap and output.total_num_scheduled_tokens else 0
-        return self._process() if len(self._in_flight) > depth else None
+        return None
+
+    def is_output_due(self, planned: Step | None) -> bool:
+        """Tell whether, after `schedule` gave *planned*, an output is to be processed."""
+        depth = 1 if self.options.overlap and planned is not None else 0
+        return len(self._in_flight) > depth
+
+    @property
+    def next_output(self) -> Step:
+        """The step whose output is processed next; IndexError where none is to come."""
+        return self._in_flight[0][0]
+
+    def process(self) -> Step:
+        """Process the oldest output and return its step."""
+        step, output = self._in_flight.popleft()
+        answer = _model_output(list(step.num_scheduled_tokens), step.sampling)
+        for outputs in self.scheduler.update_from_output(output, answer).values():
+            for each in outputs.outputs:
+                step.delivered[each.request_id] = len(each.new_token_ids)
+                if each.finish_reason is not None:
+                    step.finished.append(each.request_id)
+        return step
 
     @property
     def has_work(self) -> bool:
@@ -198,22 +230,22 @@ class OfflineEngine:
         return usage
 
     def _plan(self, output: SchedulerOutput) -> Step:
-        requests = self.scheduler.requests
-        scheduled = output.num_scheduled_tokens
-        sampling = frozenset(
-            request_id for request_id in scheduled if not requests[request_id].is_prefill_chunk
-        )
+        requests, scheduled = self.scheduler.requests, output.num_scheduled_tokens
         preempted = output.preempted_req_ids
-        return Step(dict(scheduled), sampling, len(preempted) if preempted else 0)
-
-    def _process(self) -> Step:
-        step, output = self._in_flight.popleft()
-        answer = _model_output(list(step.num_scheduled_tokens), step.sampling)
-        for outputs in self.scheduler.update_from_output(output, answer).values():
-            for each in outputs.outputs:
-                step.delivered[each.request_id] = len(each.new_token_ids)
-                if each.finish_reason is not None:
-                    step.finished.append(each.request_id)
+        sampling: list[str] = []
+        step = Step(scheduled, frozenset(), num_preempted=len(preempted) if preempted else 0)
+        for request_id, num_tokens in scheduled.items():
+            request = requests[request_id]
+            if not request.is_prefill_chunk:
+                sampling.append(request_id)
+            num_computed = request.num_computed_tokens  # these included
+            if num_tokens == 1 and num_computed > request.num_prompt_tokens:
+                step.num_decoding += 1
+                step.num_kv_tokens += num_computed
+            else:
+                step.chunks.append((num_computed - num_tokens, num_tokens))
+        step.num_scheduled_tokens = dict(scheduled)
+        step.sampling = frozenset(sampling)
         return step
 
 

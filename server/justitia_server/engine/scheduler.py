@@ -64,6 +64,7 @@ class FairOrder(Scheduler):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         check_vllm_version()
         super().__init__(*args, **kwargs)
+        self.clock = time.monotonic  # seconds; simulations have their own
         self.settings = Settings.from_config(self.vllm_config.additional_config)
         policy = make_policy(self.settings.policy)
         self.ledger = Ledger(policy, self._ledger_options())
@@ -134,7 +135,7 @@ class FairOrder(Scheduler):  # type: ignore[misc]
             request.request_id,
             num_prompt_tokens=request.num_prompt_tokens,
             max_output_tokens=request.max_tokens,
-            now=time.monotonic(),
+            now=self.clock(),
         )
 
     def _free_request(self, request: Request, delay_free_blocks: bool = False) -> Any:
@@ -144,7 +145,7 @@ class FairOrder(Scheduler):  # type: ignore[misc]
             self.meter.close(call)
             if self.sharing is not None:
                 self.sharing.forget(call)
-            self.ledger.end_call(call, time.monotonic(), completed=completed)
+            self.ledger.end_call(call, self.clock(), completed=completed)
         except Exception as exc:
             self._report("end_call", exc)
         call.request = None  # else a circle, and every request waits for the garbage collector
@@ -162,7 +163,7 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         outputs = super().update_from_output(scheduler_output, model_output)
         if scheduler_output.total_num_scheduled_tokens:
             try:
-                self.meter.end_step(time.monotonic())
+                self.meter.end_step(self.clock())
             except Exception as exc:
                 self._report("end_step", exc)
         return outputs
