@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from unittest.mock import patch
 
-from justitia_server.engine import scheduler as scheduler_module
 from justitia_server.engine.carrier import EXTRA_ARGS_KEY, pack
 from justitia_server.engine.offline import OfflineEngine, OfflineOptions, Step
 from justitia_server.engine.settings import Settings
@@ -290,18 +288,6 @@ class _Running:
     finished: int | None = None
 
 
-class _IterationClock:
-    """Stands in for the module `time` in the scheduler: iterations tell the time."""
-
-    def __init__(self, iterations_per_s: float) -> None:
-        self.iteration = 0
-        self._per_s = iterations_per_s
-
-    def monotonic(self) -> float:
-        """Return seconds."""
-        return self.iteration / self._per_s
-
-
 class Driver:
     """Steps one engine through one workload."""
 
@@ -313,7 +299,8 @@ class Driver:
         self.ledger: Ledger = self.engine.scheduler.ledger
         self.shadow = Shadow(dict(server.tenant_weights))
         self.result = Result(server)
-        self._clock = _IterationClock(server.iterations_per_s)
+        self._iteration = 0  # tells the time
+        self.engine.scheduler.clock = lambda: self._iteration / server.iterations_per_s
         self._to_come = sorted(applications, key=lambda each: each.arrival, reverse=True)
         self._started: list[_Running] = []
         self._calls: dict[str, _Running] = {}  # by request
@@ -323,19 +310,17 @@ class Driver:
 
     def run(self) -> Result:
         """Run to the end and return what became of everyone."""
-        clock = self._clock
-        with patch.object(scheduler_module, "time", clock):
-            while self._to_come or self.engine.has_work:
-                if not self.engine.has_work:
-                    clock.iteration = max(clock.iteration, self._to_come[-1].arrival)
-                while self._to_come and self._to_come[-1].arrival <= clock.iteration:
-                    self._start(self._to_come.pop())
-                step = self.engine.step()
-                clock.iteration += 1
-                if step is not None:
-                    self._take(step)
-                if clock.iteration > MAX_ITERATIONS:
-                    raise RuntimeError("the workload does not end")
+        while self._to_come or self.engine.has_work:
+            if not self.engine.has_work:
+                self._iteration = max(self._iteration, self._to_come[-1].arrival)
+            while self._to_come and self._to_come[-1].arrival <= self._iteration:
+                self._start(self._to_come.pop())
+            step = self.engine.step()
+            self._iteration += 1
+            if step is not None:
+                self._take(step)
+            if self._iteration > MAX_ITERATIONS:
+                raise RuntimeError("the workload does not end")
         self._close()
         return self.result
 
