@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from justitia_sdk.errors import JustitiaError
+from justitia_sdk.errors import ConfigurationError, JustitiaError
 
 app = typer.Typer(
     name="justitia",
@@ -147,6 +148,171 @@ def demo(
 
     orders = ("large-first", "small-first") if order is ArrivalOrder.both else (order.value,)
     raise typer.Exit(run_demo(orders=orders, seed=seed, out=out, as_json=as_json))
+
+
+# -- simulation --------------------------------------------------------------------------
+
+_SIMULATE_HELP = """
+Run workloads under several policies on vLLM's real scheduler, with modelled step times.
+
+No GPU and no model are needed: scheduler and KV memory are real, a step takes as long as a table
+of GPUs and models says. The workload is a file of applications (`justitia workload make` writes
+one), or is drawn for each seed from real applications and arrivals that come with the package.
+
+[bold]Examples[/bold]
+
+  justitia simulate --policy justitia,vtc,fcfs
+  justitia simulate --load 1.3 --seeds 1,2,3,4,5 --predicted-cost lognormal:0.5
+  justitia simulate --workload mine.jsonl --blocks 2000 --step-time "H100 SXM/Llama-3-8B"
+
+Ends with a table; `--out` takes every application's figures (CSV) and every measure (JSON).
+"""
+
+workload_app = typer.Typer(help="Make and check files of applications.", no_args_is_help=True)
+app.add_typer(workload_app, name="workload")
+
+_Applications = Annotated[int, typer.Option(help="Applications to draw.", min=1)]
+_Load = Annotated[float, typer.Option(help="Offered load: work over what the server can do.")]
+_Families = Annotated[
+    str, typer.Option(help="Types to draw from, or files; all that come with the package.")
+]
+_Arrivals = Annotated[
+    str, typer.Option(help="File of arrivals (ours, Azure, Mooncake), vtc_lmsys, azure_code_30min.")
+]
+_MostCallTokens = Annotated[
+    int | None, typer.Option(help="Leave out applications with a longer call (p + d).", min=1)
+]
+_Tenants = Annotated[bool, typer.Option(help="Keep the tenants of the arrivals.")]
+_Rate = Annotated[
+    float | None, typer.Option(help="KV token-time per second for the load; from the step time.")
+]
+_Blocks = Annotated[int, typer.Option(help="KV blocks.", min=1)]
+_BlockSize = Annotated[int, typer.Option(help="Tokens a block.", min=1)]
+_StepTime = Annotated[
+    str, typer.Option(help="GPU/MODEL of the table that ships, or FILE:GPU/MODEL.")
+]
+
+
+@app.command(help=_SIMULATE_HELP)
+def simulate(
+    *,
+    workload: Annotated[
+        Path | None, typer.Option(help="File of applications; drawn for each seed without it.")
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="Policies, as of `justitia serve`, with commas between.")
+    ] = "justitia,vtc,fcfs",
+    seeds: Annotated[str, typer.Option(help="Seeds of drawn workloads, with commas.")] = "1",
+    applications: _Applications = 210,
+    load: _Load = 1.0,
+    families: _Families = "",
+    arrivals: _Arrivals = "vtc_lmsys",
+    most_call_tokens: _MostCallTokens = None,
+    tenants: _Tenants = False,
+    rate: _Rate = None,
+    blocks: _Blocks = 459,
+    block_size: _BlockSize = 16,
+    step_time: _StepTime = "A100-80GB SXM/Llama-2-7B",
+    prefix_caching: Annotated[
+        bool, typer.Option(help="Share KV blocks of equal prefixes.")
+    ] = False,
+    predicted_cost: Annotated[
+        str, typer.Option(help="What the scheduler is told: true, lognormal:SIGMA or online.")
+    ] = "true",
+    max_num_seqs: Annotated[int, typer.Option(help="Most sequences in a batch.", min=1)] = 256,
+    max_num_batched_tokens: Annotated[
+        int, typer.Option(help="Most tokens a step computes.", min=1)
+    ] = 8192,
+    overlap: Annotated[
+        bool, typer.Option(help="Schedule while the step before is computed, as on a GPU.")
+    ] = True,
+    jobs: Annotated[int | None, typer.Option(help="Runs at once; the number of cores.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures.")] = None,
+) -> None:
+    """Simulate; see _SIMULATE_HELP."""
+    _quiet_engine()
+    from justitia_server.simulation.command import DrawOptions, read_checked, run_simulate
+    from justitia_server.simulation.server import Server
+    from justitia_server.simulation.step_time import read_step_time
+
+    server = Server(
+        read_step_time(step_time), blocks, block_size, max_num_seqs, max_num_batched_tokens,
+        prefix_caching, overlap,
+    )  # fmt: skip
+    if workload is not None:
+        workloads = {0: read_checked(workload)}
+    else:
+        drawn = DrawOptions(
+            applications, load, _names(families), arrivals, most_call_tokens, tenants, rate
+        )
+        workloads = {seed: drawn.draw(server, seed) for seed in _seeds(seeds)}
+    run_simulate(
+        workloads, server, _names(policy),
+        predicted_cost=predicted_cost, num_processes=jobs, out=out,
+    )  # fmt: skip
+
+
+@workload_app.command("make")
+def workload_make(
+    out: Annotated[Path, typer.Argument(help="File to write.")],
+    *,
+    seed: Annotated[int, typer.Option(help="Of all choices.")] = 1,
+    applications: _Applications = 210,
+    load: _Load = 1.0,
+    families: _Families = "",
+    arrivals: _Arrivals = "vtc_lmsys",
+    most_call_tokens: _MostCallTokens = None,
+    tenants: _Tenants = False,
+    rate: _Rate = None,
+    blocks: _Blocks = 459,
+    block_size: _BlockSize = 16,
+    step_time: _StepTime = "A100-80GB SXM/Llama-2-7B",
+) -> None:
+    """Draw applications onto arrivals, at an offered load on a server; counts are never changed."""
+    _quiet_engine()
+    from justitia_server.simulation.command import DrawOptions, describe
+    from justitia_server.simulation.server import Server
+    from justitia_server.simulation.step_time import read_step_time
+    from justitia_server.simulation.workload import write_workload
+
+    server = Server(read_step_time(step_time), blocks, block_size)
+    drawn = DrawOptions(
+        applications, load, _names(families), arrivals, most_call_tokens, tenants, rate
+    )
+    made = drawn.draw(server, seed)
+    write_workload(out, made)
+    print(f"{out}: {describe(made, server, drawn.rate_on(server))}")
+
+
+@workload_app.command("check")
+def workload_check(
+    file: Annotated[Path, typer.Argument(help="File of applications with arrivals.")],
+) -> None:
+    """Read a workload; say what it holds, or which line, field and why not."""
+    from justitia_server.simulation.workload import read_workload
+
+    read = read_workload(file)
+    num_calls = sum(len(each.calls) for each in read)
+    types = ", ".join(sorted({each.app_type for each in read}))
+    print(f"{file}: {len(read)} applications, {num_calls} calls; types: {types}")
+
+
+def _names(told: str) -> list[str]:
+    return [name.strip() for name in told.split(",") if name.strip()]
+
+
+def _seeds(told: str) -> list[int]:
+    try:
+        return [int(name) for name in _names(told)]
+    except ValueError:
+        raise ConfigurationError(
+            f"seeds are whole numbers with commas between, not {told!r}"
+        ) from None
+
+
+def _quiet_engine() -> None:
+    """Keep vLLM's own messages out of a simulation, unless the user has said otherwise."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 
 
 def main() -> None:

@@ -1,0 +1,190 @@
+"""
+Several policies on the same workloads: run in parallel, measured against each other, summed up.
+
+A study has one or more workloads (one for each seed, or one from a file) and some policies. `vtc`
+and `srjf` with true costs are run besides where they are not asked for, since measures are told
+against them; so is every application alone, for Jain's index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from .measures import Measures, measures_of
+from .outcomes import Run, write_applications
+from .run import simulate
+from .server import Server
+from .workload import Arriving
+
+COMPARED = ("vtc", "srjf")
+ALONE = "alone"  # every application by itself, under the plain order
+ALONE_GAP_S = 1e7
+
+Ended = Callable[["Job", int, int], None]  # applications ended, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """
+    What to run.
+
+    Attributes:
+        workloads: By seed; a file's under 0.
+        server: The engine, and how fast it is.
+        policies: Names, as of `justitia serve --policy`.
+        predicted_cost: What the scheduler is told: `true`, `lognormal:SIGMA`, `online`.
+    """
+
+    workloads: Mapping[int, Sequence[Arriving]]
+    server: Server
+    policies: Sequence[str]
+    predicted_cost: str = "true"
+
+    @property
+    def jobs(self) -> list[Job]:
+        """All runs, each once; of a seed those asked for first."""
+        jobs: list[Job] = []
+        for seed in self.workloads:
+            jobs += [Job(policy, seed, self.predicted_cost) for policy in self.policies]
+            # What is compared with knows the truth.
+            jobs += [Job(name, seed, "true") for name in (*COMPARED, ALONE)]
+        return list(dict.fromkeys(jobs))
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run of a study."""
+
+    policy: str
+    seed: int
+    predicted_cost: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """
+    What a study found.
+
+    Attributes:
+        runs: By policy and seed, those asked for.
+        measures: The same way.
+    """
+
+    runs: dict[tuple[str, int], Run] = field(default_factory=dict)
+    measures: dict[tuple[str, int], Measures] = field(default_factory=dict)
+
+    def summary(self) -> dict[str, Any]:
+        """Return every measure by policy: the value, or mean, least and most over the seeds."""
+        policies: dict[str, Any] = {}
+        for policy in dict.fromkeys(policy for policy, _ in self.measures):
+            told = [each for (name, _), each in self.measures.items() if name == policy]
+            policies[policy] = {name: _spread([each[name] for each in told]) for name in told[0]}
+        return {"policies": policies}
+
+    def write(self, directory: Path) -> None:
+        """Write `applications.csv` and `summary.json`, several seeds one after the other."""
+        directory.mkdir(parents=True, exist_ok=True)
+        write_applications(directory / "applications.csv", self.runs.values())
+        text = json.dumps(self.summary(), indent=1)
+        (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
+
+
+def run_study(study: Study, *, num_processes: int | None = None, ended: Ended) -> Findings:
+    """
+    Run everything and measure it.
+
+    Args:
+        study: What to run.
+        num_processes: At once; the number of cores unless told.
+        ended: Told of progress, from this process.
+
+    Raises:
+        ConfigurationError: A call that does not fit, or no such policy or prediction.
+    """
+    for workload in study.workloads.values():
+        study.server.check(list(workload))
+    jobs = study.jobs
+    if num_processes == 1:
+        done = {job: _run(study, job, ended) for job in jobs}
+    else:
+        done = _run_in_processes(study, jobs, num_processes or os.cpu_count() or 1, ended)
+    return _find(study, done)
+
+
+def _run_in_processes(
+    study: Study, jobs: Sequence[Job], num_processes: int, ended: Ended
+) -> dict[Job, Run]:
+    context = multiprocessing.get_context("spawn")
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(min(num_processes, len(jobs)), mp_context=context) as pool,
+    ):
+        told = manager.Queue()
+        futures = {job: pool.submit(_run_telling, study, job, told) for job in jobs}
+        while not all(future.done() for future in futures.values()):
+            with contextlib.suppress(queue.Empty):
+                ended(*told.get(timeout=0.2))
+            for future in futures.values():
+                if future.done() and future.exception() is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    future.result()  # raises
+        return {job: future.result() for job, future in futures.items()}
+
+
+def _run_telling(study: Study, job: Job, told: queue.Queue[tuple[Job, int, int]]) -> Run:
+    """Run *job* in a process of its own; tell of every hundredth part."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+
+    def ended(job: Job, done: int, of: int) -> None:
+        if done * 100 // of > (done - 1) * 100 // of:
+            told.put((job, done, of))
+
+    return _run(study, job, ended)
+
+
+def _run(study: Study, job: Job, ended: Ended) -> Run:
+    workload = study.workloads[job.seed]
+    policy = job.policy
+    if policy == ALONE:
+        policy = "fcfs"
+        workload = [
+            each.model_copy(update={"arrival_s": place * ALONE_GAP_S})
+            for place, each in enumerate(workload)
+        ]
+    return simulate(
+        workload,
+        study.server,
+        policy,
+        predicted_cost=job.predicted_cost,
+        seed=job.seed,
+        progress=lambda done, of: ended(job, done, of),
+    )
+
+
+def _find(study: Study, done: Mapping[Job, Run]) -> Findings:
+    findings = Findings()
+    for seed in study.workloads:
+        alone = done[Job(ALONE, seed, "true")]
+        alone_s = {each.app_id: each.jct_s for each in alone.outcomes}
+        beside = {name: done[Job(name, seed, "true")] for name in COMPARED}
+        for policy in study.policies:
+            run = done[Job(policy, seed, study.predicted_cost)]
+            findings.runs[policy, seed] = run
+            findings.measures[policy, seed] = measures_of(run, alone_s=alone_s, beside=beside)
+    return findings
+
+
+def _spread(values: Sequence[float]) -> float | dict[str, float]:
+    if len(values) == 1:
+        return values[0]
+    return {"mean": fmean(values), "min": min(values), "max": max(values)}
