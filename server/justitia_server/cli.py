@@ -228,27 +228,37 @@ def simulate(
     ] = True,
     jobs: Annotated[int | None, typer.Option(help="Runs at once; the number of cores.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the figures.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a report: one HTML file, and its pictures.")
+    ] = None,
 ) -> None:
     """Simulate; see _SIMULATE_HELP."""
     _quiet_engine()
-    from justitia_server.simulation.command import DrawOptions, read_checked, run_simulate
+    from justitia_server.simulation.command import DrawOptions, describe, run_simulate
     from justitia_server.simulation.server import Server
     from justitia_server.simulation.step_time import read_step_time
+    from justitia_server.simulation.workload import read_workload
 
     server = Server(
         read_step_time(step_time), blocks, block_size, max_num_seqs, max_num_batched_tokens,
         prefix_caching, overlap,
     )  # fmt: skip
+    drawn = DrawOptions(
+        applications, load, _names(families), arrivals, most_call_tokens, tenants, rate
+    )
     if workload is not None:
-        workloads = {0: read_checked(workload)}
+        workloads = {0: read_workload(workload)}
     else:
-        drawn = DrawOptions(
-            applications, load, _names(families), arrivals, most_call_tokens, tenants, rate
-        )
         workloads = {seed: drawn.draw(server, seed) for seed in _seeds(seeds)}
+    of = {seed: describe(each, server, drawn.rate_on(server)) for seed, each in workloads.items()}
+    about = [
+        f"{workload}: {of[0]}." if workload else f"Seed {seed}: {told}."
+        for seed, told in of.items()
+    ]
+    about.append(f"Server: {blocks} blocks of {block_size} tokens, {step_time}.")
     run_simulate(
         workloads, server, _names(policy),
-        predicted_cost=predicted_cost, num_processes=jobs, out=out,
+        predicted_cost=predicted_cost, num_processes=jobs, out=out, report=report, about=about,
     )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def test_a_made_workload_is_in_order(made):
 def test_every_policy_of_a_file_is_told_by_every_measure(made, tmp_path):
     """A row an application and policy, a value a measure."""
     justitia("simulate", "--workload", made, "--policy", "justitia,las", "--jobs", 1,
-             "--out", tmp_path / "out")  # fmt: skip
+             "--out", tmp_path / "out", "--report", tmp_path / "report")  # fmt: skip
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())["policies"]
     assert set(summary) == {"justitia", "las"}
     assert all(set(told) == MEASURES for told in summary.values())
@@ -57,6 +57,10 @@ def test_every_policy_of_a_file_is_told_by_every_measure(made, tmp_path):
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
     assert [row["policy"] for row in rows] == ["justitia"] * 6 + ["las"] * 6
+    report = (tmp_path / "report" / "report.html").read_text()
+    assert all(name in report for name in MEASURES)
+    assert len(list((tmp_path / "report").glob("*.png"))) == report.count("data:image/png") == 5
+    assert "http" not in report.replace("http-equiv", "")  # nothing is fetched
 
 
 def test_several_seeds_are_told_by_mean_least_and_most(tmp_path):

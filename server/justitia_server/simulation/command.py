@@ -19,7 +19,7 @@ from .arrivals import Stamp, read_arrivals
 from .drawing import Draw, draw_workload, offered_load
 from .server import Server
 from .study import Findings, Job, Study, run_study
-from .workload import Application, Arriving, read_applications, read_workload
+from .workload import Application, Arriving, read_applications
 
 _SHOWN = {  # measures in the table, and how they are headed
     "mean_jct_s": "mean JCT, s",
@@ -111,9 +111,11 @@ def run_simulate(
     predicted_cost: str,
     num_processes: int | None,
     out: Path | None,
+    report: Path | None,
+    about: Sequence[str],
 ) -> None:
     """
-    Run a study, print a table, and write what was found under *out*.
+    Run a study, print a table; write figures under *out* and a report under *report*.
 
     Raises:
         ConfigurationError: A call that does not fit, or no such policy or prediction.
@@ -132,15 +134,16 @@ def run_simulate(
             progress.update(bar, completed=sum(share.values()))
 
         findings = run_study(study, num_processes=num_processes, ended=ended)
-    Console().print(_table(findings, study))
+    shown = Console()
+    shown.width = max(shown.width, 120)  # where it goes to a file, too
+    shown.print(_table(findings, study))
     if out is not None:
         findings.write(out)
         console.print(f"Written: {out / 'summary.json'}, {out / 'applications.csv'}")
+    if report is not None:
+        from .report import write_report
 
-
-def read_checked(path: Path) -> list[Arriving]:
-    """Return the workload of a file, as `read_workload`."""
-    return read_workload(path)
+        console.print(f"Written: {write_report(findings, study, about, report)}")
 
 
 def describe(workload: Sequence[Arriving], server: Server, rate: float) -> str:

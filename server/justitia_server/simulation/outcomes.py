@@ -89,6 +89,7 @@ class Run:
         arrival_us: CPU time to take a call in, mean.
         step_us: CPU time of a step's scheduling, mean.
         capacity: M, KV tokens.
+        holdings: From time to time, the KV tokens that each application's calls hold.
     """
 
     policy: str
@@ -102,6 +103,7 @@ class Run:
     arrival_us: float = 0.0
     step_us: float = 0.0
     capacity: int = 0
+    holdings: list[tuple[float, dict[str, int]]] = field(default_factory=list)
 
 
 def write_applications(path: Path, runs: Iterable[Run]) -> None:

@@ -31,6 +31,8 @@ from .server import Server
 from .shadows import Shadow
 from .workload import Arriving, Call
 
+NUM_HOLDINGS = 400  # looks at who holds the memory, about
+
 Progress = Callable[[int, int], None]  # applications ended, of how many
 
 
@@ -111,6 +113,8 @@ class Simulation:
         self._num_ended = self._num_samples = self._num_added = 0
         self._delivered = Shadow()
         self._nominal = Shadow()
+        self._look_every_s = _expected_s(workload, server) / NUM_HOLDINGS
+        self._look_at = 0.0  # when to note again who holds what
         self._adding_s = self._stepping_s = self._usage_s = 0.0
 
     def run(self) -> Run:
@@ -217,7 +221,17 @@ class Simulation:
         self._run.num_preemptions += step.num_preempted
         self._engine.process()
         self._stepping_s += time.perf_counter() - began
+        if self._now >= self._look_at:
+            self._note_holdings()
         self._take(step)
+
+    def _note_holdings(self) -> None:
+        held: dict[str, int] = {}
+        for request in self._engine.scheduler.running:
+            app_id = self._calls[request.request_id][0].application.app_id
+            held[app_id] = held.get(app_id, 0) + request.num_computed_tokens
+        self._run.holdings.append((self._now, held))
+        self._look_at = self._now + self._look_every_s
 
     def _take(self, step: Step) -> None:
         """Take what a step delivered; its iteration is the one just closed."""
@@ -310,6 +324,12 @@ class Simulation:
             is_single_stage=application.is_single_stage,
             starved_s=running.starved_s,
         )
+
+
+def _expected_s(workload: Sequence[Arriving], server: Server) -> float:
+    """Return about how long the run will take: until the last arrival, or all the work."""
+    work = sum(each.cost for each in workload)
+    return max(workload[-1].arrival_s, work / server.step_time.rate(server.capacity))
 
 
 def _feed(running: _Running, now: float) -> None:

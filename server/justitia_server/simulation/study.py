@@ -78,10 +78,12 @@ class Findings:
     Attributes:
         runs: By policy and seed, those asked for.
         measures: The same way.
+        compared: Runs of the policies that measures are told against, with true costs.
     """
 
     runs: dict[tuple[str, int], Run] = field(default_factory=dict)
     measures: dict[tuple[str, int], Measures] = field(default_factory=dict)
+    compared: dict[tuple[str, int], Run] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Return every measure by policy: the value, or mean, least and most over the seeds."""
@@ -177,6 +179,7 @@ def _find(study: Study, done: Mapping[Job, Run]) -> Findings:
         alone = done[Job(ALONE, seed, "true")]
         alone_s = {each.app_id: each.jct_s for each in alone.outcomes}
         beside = {name: done[Job(name, seed, "true")] for name in COMPARED}
+        findings.compared |= {(name, seed): run for name, run in beside.items()}
         for policy in study.policies:
             run = done[Job(policy, seed, study.predicted_cost)]
             findings.runs[policy, seed] = run
