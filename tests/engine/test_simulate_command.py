@@ -79,13 +79,19 @@ def test_several_seeds_are_told_by_mean_least_and_most(tmp_path):
     ("words", "said"),
     [
         (("--policy", "nope"), "policy 'nope' is unknown; choose one of"),
+        (("--policy", ","), "--policy names nothing"),
         (("--seeds", "one"), "seeds are whole numbers"),
+        (("--seeds", ""), "--seeds names nothing"),
+        (("--rate", "0"), "rate must be finite and above 0"),
+        (("--max-num-batched-tokens", "16"), "step of 16 tokens .* 256 sequences"),
         (("--families", "nope"), "no applications called 'nope'"),
         (("--arrivals", "nope"), "no arrivals called 'nope'"),
         (("--step-time", "nope"), "no step time for 'nope'"),
         (("--load", "0"), "load must be finite and above 0"),
         (("--blocks", "4"), "no application of .* within 64 tokens"),
-        (("--predicted-cost", "nope", "--applications", "2"), "predicted costs are"),
+        (("--predicted-cost", "nope"), "predicted costs are"),
+        (("--out", "pyproject.toml/figures"), "cannot write into pyproject.toml/figures: Not a"),
+        (("--report", "pyproject.toml"), "cannot write into pyproject.toml: File exists"),
         (("--workload", "missing.jsonl"), "missing.jsonl cannot be read"),
     ],
 )
@@ -93,3 +99,17 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(words, said):
     """That names what is wrong, and what there is."""
     with pytest.raises(ConfigurationError, match=said):
         justitia("simulate", "--jobs", 1, *words)
+
+
+def test_two_families_of_one_name_are_refused(made, tmp_path):
+    """One would hide the other."""
+    other = tmp_path / "alfworld.jsonl"
+    other.write_text("")
+    with pytest.raises(ConfigurationError, match="two families are called 'alfworld'"):
+        justitia("simulate", "--families", f"alfworld,{other}")
+
+
+def test_a_workload_is_not_made_where_nothing_can_be_written(made):
+    """Said before it is drawn."""
+    with pytest.raises(ConfigurationError, match="cannot write into"):
+        justitia("workload", "make", made / "there.jsonl", "--applications", 2)

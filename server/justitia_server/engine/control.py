@@ -48,7 +48,7 @@ def control(scheduler: Scheduler, operation: str, arguments: str) -> str:
 
 def _list(scheduler: Scheduler) -> dict[str, Any]:
     """Return every application not finished, and the latest that are."""
-    ledger, now = scheduler.ledger, time.monotonic()
+    ledger, now = scheduler.ledger, scheduler.clock()
     ledger.catch_up(now)
     finished = list(ledger.finished.values())[-NUM_LISTED:]
     accounts = [*ledger.in_flight.values(), *reversed(finished)]
@@ -56,7 +56,7 @@ def _list(scheduler: Scheduler) -> dict[str, Any]:
 
 
 def _show(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
-    now = time.monotonic()
+    now = scheduler.clock()
     scheduler.ledger.catch_up(now)
     account = scheduler.ledger.find(app_id)
     return {"application": account and _describe(account, scheduler.ledger, now)}
@@ -64,7 +64,7 @@ def _show(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
 
 def _announce(scheduler: Scheduler, facts: dict[str, Any]) -> dict[str, Any]:
     """Open an account; of one that runs already, a plan told now revises the prediction."""
-    ledger, now = scheduler.ledger, time.monotonic()
+    ledger, now = scheduler.ledger, scheduler.clock()
     told = ApplicationFacts(**facts)
     account = ledger.announce(told, now)
     if account.tag is not None and told.declared_cost:
@@ -73,7 +73,7 @@ def _announce(scheduler: Scheduler, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _event(scheduler: Scheduler, app_id: str, kind: str, name: str | None) -> dict[str, Any]:
-    ledger, now = scheduler.ledger, time.monotonic()
+    ledger, now = scheduler.ledger, scheduler.clock()
     if not ledger.note_event(app_id, kind, name, now) and app_id in ledger.finished:
         raise ApplicationClosed(f"application {app_id} has finished")
     return _show(scheduler, app_id)
@@ -81,14 +81,14 @@ def _event(scheduler: Scheduler, app_id: str, kind: str, name: str | None) -> di
 
 def _finish(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
     with contextlib.suppress(AccountingError, ApplicationClosed):  # unknown or told before
-        scheduler.ledger.finish(app_id, time.monotonic())
+        scheduler.ledger.finish(app_id, scheduler.clock())
     return _show(scheduler, app_id)
 
 
 def _poll(scheduler: Scheduler, after_seq: int) -> dict[str, Any]:
     """Expire idle applications; return the samples after *after_seq* and the state."""
     ledger = scheduler.ledger
-    expired = ledger.expire(time.monotonic())
+    expired = ledger.expire(scheduler.clock())
     samples = [asdict(sample) for sample in ledger.samples.after(after_seq)]
     return {"samples": samples, "expired": expired, "state": _state(scheduler)}
 

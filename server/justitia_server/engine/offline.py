@@ -93,10 +93,10 @@ class Step:
 
     num_scheduled_tokens: dict[str, int]
     sampling: frozenset[str]
-    num_decoding: int = 0
-    num_kv_tokens: int = 0
-    chunks: list[tuple[int, int]] = field(default_factory=list)
-    num_preempted: int = 0
+    num_decoding: int
+    num_kv_tokens: int
+    chunks: list[tuple[int, int]]
+    num_preempted: int
     delivered: dict[str, int] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
 
@@ -230,23 +230,28 @@ class OfflineEngine:
         return usage
 
     def _plan(self, output: SchedulerOutput) -> Step:
-        requests, scheduled = self.scheduler.requests, output.num_scheduled_tokens
-        preempted = output.preempted_req_ids
+        requests, preempted = self.scheduler.requests, output.preempted_req_ids
         sampling: list[str] = []
-        step = Step(scheduled, frozenset(), num_preempted=len(preempted) if preempted else 0)
-        for request_id, num_tokens in scheduled.items():
+        chunks: list[tuple[int, int]] = []
+        num_decoding = num_kv_tokens = 0
+        for request_id, num_tokens in output.num_scheduled_tokens.items():
             request = requests[request_id]
             if not request.is_prefill_chunk:
                 sampling.append(request_id)
             num_computed = request.num_computed_tokens  # these included
             if num_tokens == 1 and num_computed > request.num_prompt_tokens:
-                step.num_decoding += 1
-                step.num_kv_tokens += num_computed
+                num_decoding += 1
+                num_kv_tokens += num_computed
             else:
-                step.chunks.append((num_computed - num_tokens, num_tokens))
-        step.num_scheduled_tokens = dict(scheduled)
-        step.sampling = frozenset(sampling)
-        return step
+                chunks.append((num_computed - num_tokens, num_tokens))
+        return Step(
+            dict(output.num_scheduled_tokens),
+            frozenset(sampling),
+            num_decoding,
+            num_kv_tokens,
+            chunks,
+            num_preempted=len(preempted) if preempted else 0,
+        )
 
 
 def _model_output(request_ids: list[str], sampling: frozenset[str]) -> ModelRunnerOutput:

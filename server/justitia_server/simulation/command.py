@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import as_file, files
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from justitia_sdk.errors import ConfigurationError
-
-from ..fairness.policies.registry import make_policy
-from .arrivals import Stamp, read_arrivals
-from .drawing import Draw, draw_workload, offered_load
+from .cells import mean_cell
+from .drawing import offered_load
 from .server import Server
 from .study import Findings, Job, Study, run_study
-from .workload import Application, Arriving, read_applications
+from .workload import Arriving
 
 _SHOWN = {  # measures in the table, and how they are headed
     "mean_jct_s": "mean JCT, s",
@@ -33,82 +27,9 @@ _SHOWN = {  # measures in the table, and how they are headed
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DrawOptions:
-    """
-    Where workloads are drawn from.
-
-    Attributes:
-        num_applications: How many.
-        load: Offered load.
-        families: Types, or files of applications; none for all that ship.
-        arrivals: A file of arrivals, or the name of one that ships.
-        most_call_tokens: Leave out applications with a longer call.
-        with_tenants: Keep the tenants of the arrivals.
-        rate: KV token-time per second that the server can do; what its step time says unless told.
-    """
-
-    num_applications: int = 210
-    load: float = 1.0
-    families: Sequence[str] = ()
-    arrivals: str = "vtc_lmsys"
-    most_call_tokens: int | None = None
-    with_tenants: bool = False
-    rate: float | None = None
-
-    def draw(self, server: Server, seed: int) -> list[Arriving]:
-        """
-        Draw the workload of one seed for *server*.
-
-        Raises:
-            ConfigurationError: Something that cannot be read or drawn.
-        """
-        draw = Draw(
-            self.num_applications,
-            self.load,
-            self.rate_on(server),
-            min(self.most_call_tokens or server.capacity, server.capacity),
-            self.with_tenants,
-        )
-        return draw_workload(self._families(), self._stamps(), draw, seed)
-
-    def rate_on(self, server: Server) -> float:
-        """Return KV token-time per second of *server*."""
-        return self.rate or server.step_time.rate(server.capacity)
-
-    def _families(self) -> dict[str, list[Application]]:
-        shipped = {each.name.removesuffix(".jsonl") for each in (_data() / "apps").iterdir()}
-        families: dict[str, list[Application]] = {}
-        for name in self.families or sorted(shipped):
-            if name in shipped:
-                families[name] = read_applications(_data() / "apps" / f"{name}.jsonl")
-            elif Path(name).is_file():
-                families[Path(name).stem] = read_applications(Path(name))
-            else:
-                raise ConfigurationError(
-                    f"no applications called {name!r}: give a file, or one of "
-                    + ", ".join(sorted(shipped))
-                )
-        return families
-
-    def _stamps(self) -> list[Stamp]:
-        shipped = {each.name.removesuffix(".csv") for each in (_data() / "arrivals").iterdir()}
-        if self.arrivals in shipped:
-            return read_arrivals(_data() / "arrivals" / f"{self.arrivals}.csv")
-        if Path(self.arrivals).is_file():
-            return read_arrivals(Path(self.arrivals))
-        raise ConfigurationError(
-            f"no arrivals called {self.arrivals!r}: give a file, or one of "
-            + ", ".join(sorted(shipped))
-        )
-
-
 def run_simulate(
-    workloads: Mapping[int, Sequence[Arriving]],
-    server: Server,
-    policies: Sequence[str],
+    study: Study,
     *,
-    predicted_cost: str,
     num_processes: int | None,
     out: Path | None,
     report: Path | None,
@@ -120,10 +41,7 @@ def run_simulate(
     Raises:
         ConfigurationError: A call that does not fit, or no such policy or prediction.
     """
-    for policy in policies:
-        make_policy(policy)  # refuses one that is unknown before anything runs
     console = Console(stderr=True)
-    study = Study(workloads, server, policies, predicted_cost)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
         share: dict[Job, float] = {}
@@ -166,15 +84,5 @@ def _table(findings: Findings, study: Study) -> Table:
     for heading in _SHOWN.values():
         table.add_column(heading, justify="right")
     for policy, told in findings.summary()["policies"].items():
-        table.add_row(policy, *(_cell(told[name]) for name in _SHOWN))
+        table.add_row(policy, *(mean_cell(told[name]) for name in _SHOWN))
     return table
-
-
-def _cell(value: Any) -> str:
-    mean = value["mean"] if isinstance(value, dict) else value
-    return f"{mean:,.0f}" if abs(mean) >= 1000 else f"{mean:.3g}"
-
-
-def _data() -> Path:
-    with as_file(files(__package__) / "data") as path:
-        return path

@@ -83,7 +83,6 @@ class Run:
         outcomes: By application, in order of arrival.
         num_iterations: Engine iterations.
         busy_s: Seconds in which it computed.
-        end_s: When the last application ended.
         num_preemptions: Calls that gave up their memory.
         kv_usage: Mean share of the KV memory in use while it computed, by time.
         arrival_us: CPU time to take a call in, mean.
@@ -97,7 +96,6 @@ class Run:
     outcomes: list[Outcome] = field(default_factory=list)
     num_iterations: int = 0
     busy_s: float = 0.0
-    end_s: float = 0.0
     num_preemptions: int = 0
     kv_usage: float = 0.0
     arrival_us: float = 0.0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from .cells import cell
 from .figures import draw_all
 from .study import Findings, Study
 
@@ -69,16 +70,3 @@ def _rows(findings: Findings) -> list[tuple[str, list[str]]]:
     policies: Mapping[str, Mapping[str, Any]] = findings.summary()["policies"]
     measures = next(iter(policies.values()))
     return [(name, [cell(told[name]) for told in policies.values()]) for name in measures]
-
-
-def cell(value: Any) -> str:
-    """Return a measure for reading: its mean, and its least and most where seeds differ."""
-    if not isinstance(value, dict):
-        return _number(value)
-    if value["min"] == value["max"]:
-        return _number(value["mean"])
-    return f"{_number(value['mean'])} ({_number(value['min'])} to {_number(value['max'])})"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -77,7 +77,7 @@ def simulate(
     Raises:
         ConfigurationError: A call that does not fit, or no such policy or prediction.
     """
-    server.check(list(workload))
+    server.check(workload)
     return Simulation(workload, server, policy, predicted_cost, seed, progress).run()
 
 
@@ -288,7 +288,6 @@ class Simulation:
         run = self._run
         if self._engine.scheduler.errors:
             raise InternalError(f"errors in the books: {dict(self._engine.scheduler.errors)}")
-        run.end_s = self._now
         run.kv_usage = self._usage_s / run.busy_s
         run.arrival_us = self._adding_s / self._num_added * 1e6
         run.step_us = self._stepping_s / run.num_iterations * 1e6
@@ -329,7 +328,7 @@ class Simulation:
 def _expected_s(workload: Sequence[Arriving], server: Server) -> float:
     """Return about how long the run will take: until the last arrival, or all the work."""
     work = sum(each.cost for each in workload)
-    return max(workload[-1].arrival_s, work / server.step_time.rate(server.capacity))
+    return max(workload[-1].arrival_s, work / server.rate)
 
 
 def _feed(running: _Running, now: float) -> None:

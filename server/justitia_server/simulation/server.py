@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from justitia_sdk.errors import ConfigurationError
@@ -35,10 +36,23 @@ class Server:
     prefix_caching: bool = False
     overlap: bool = True
 
+    def __post_init__(self) -> None:
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ConfigurationError(
+                f"a step of {self.max_num_batched_tokens} tokens (max_num_batched_tokens) cannot "
+                f"hold {self.max_num_seqs} sequences (max_num_seqs): raise the one or lower the "
+                "other"
+            )
+
     @property
     def capacity(self) -> int:
         """M: KV tokens that fit."""
         return self.num_blocks * self.block_size
+
+    @property
+    def rate(self) -> float:
+        """KV token-time per second with full memory, M / step(M): what offered load is over."""
+        return self.capacity / self.step_time.step_s(1, self.capacity)
 
     def engine(self, settings: Settings) -> OfflineEngine:
         """Build vLLM's scheduler with ours inside."""
@@ -53,7 +67,7 @@ class Server:
         )
         return OfflineEngine(options, settings)
 
-    def check(self, workload: list[Arriving]) -> None:
+    def check(self, workload: Sequence[Arriving]) -> None:
         """
         Make sure that every call fits.
 

@@ -65,18 +65,6 @@ class StepTime:
             )
         return (base + milliseconds) / 1000
 
-    def rate(self, capacity: int, num_decoding: int = 0) -> float:
-        """
-        Return the KV token-time per second that a server with full memory can do.
-
-        M / step(M): the denominator of offered load.
-
-        Args:
-            capacity: M, KV tokens.
-            num_decoding: Sequences that share it.
-        """
-        return capacity / self.step_s(max(num_decoding, 1), capacity)
-
 
 def read_step_time(told: str) -> StepTime:
     """

@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ..fairness.policies.registry import make_policy
+from .costs import make_costs
 from .measures import Measures, measures_of
 from .outcomes import Run, write_applications
 from .run import simulate
@@ -59,6 +61,18 @@ class Study:
             # What is compared with knows the truth.
             jobs += [Job(name, seed, "true") for name in (*COMPARED, ALONE)]
         return list(dict.fromkeys(jobs))
+
+    def check(self) -> None:
+        """
+        Make sure, before anything runs, that everything can.
+
+        Raises:
+            ConfigurationError: A call that does not fit, or no such policy or prediction.
+        """
+        for policy in self.policies:
+            make_costs(self.predicted_cost, make_policy(policy).cost, seed=0)
+        for workload in self.workloads.values():
+            self.server.check(workload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +127,7 @@ def run_study(study: Study, *, num_processes: int | None = None, ended: Ended) -
     Raises:
         ConfigurationError: A call that does not fit, or no such policy or prediction.
     """
-    for workload in study.workloads.values():
-        study.server.check(list(workload))
+    study.check()
     jobs = study.jobs
     if num_processes == 1:
         done = {job: _run(study, job, ended) for job in jobs}

@@ -42,11 +42,6 @@ def test_chunks_of_a_prompt_cost_what_the_prompt_costs(chunks):
     assert total == pytest.approx(MODEL.step_s(0, 0, [(0, before)]) - 4.0 / 1000)
 
 
-def test_the_rate_is_full_memory_over_the_step_it_takes():
-    """M / step(M)."""
-    assert MODEL.rate(6000) == pytest.approx(6000 / ((10 + 0.5 + 6) / 1000))
-
-
 def test_the_shipped_table():
     """By GPU and model."""
     assert read_step_time("A100-80GB SXM/Llama-2-7B") == StepTime(
