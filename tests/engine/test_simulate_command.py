@@ -63,6 +63,23 @@ def test_every_policy_of_a_file_is_told_by_every_measure(made, tmp_path):
     assert "http" not in report.replace("http-equiv", "")  # nothing is fetched
 
 
+def test_an_application_is_explained_under_every_policy(made):
+    """Who delayed it, in a table each."""
+    app_id = json.loads(made.read_text().splitlines()[3])["app_id"]
+    told = justitia("simulate", "--workload", made, "--policy", "justitia,fcfs", "--jobs", 1,
+                    "--blocks", 250, "--explain", app_id)  # fmt: skip
+    assert f"{app_id} under justitia: arrived" in told
+    assert f"{app_id} under fcfs: arrived" in told
+    assert told.count("all its calls were served") == 2
+
+
+def test_an_unknown_application_cannot_be_explained(made):
+    """Near names are told."""
+    first = json.loads(made.read_text().splitlines()[0])["app_id"]
+    with pytest.raises(ConfigurationError, match=f"no application is called.*{first}"):
+        justitia("simulate", "--workload", made, "--explain", f"{first}x")
+
+
 def test_several_seeds_are_told_by_mean_least_and_most(tmp_path):
     """Drawn anew for each, in processes of their own."""
     table = justitia(

@@ -165,3 +165,13 @@ def test_progress_is_told():
     told = []
     simulate(mixed(5), server(), "justitia", progress=lambda done, of: told.append((done, of)))
     assert told == [(number, 5) for number in range(1, 6)]
+
+
+def test_where_the_time_of_an_application_went_adds_up():
+    """Served in full, waiting, away: the three make up its completion time."""
+    applications = [application(name, (200, 60), (200, 60)) for name in "abc"]
+    run = simulate(applications, server(num_blocks=40), "fcfs", explain="c")
+    waits, outcome = run.waits, run.outcomes[2]
+    assert waits.waited_s > 0
+    assert set(waits.behind) <= {"a", "b", "c"}
+    assert waits.served_s + waits.waited_s == pytest.approx(outcome.jct_s, rel=0.05)

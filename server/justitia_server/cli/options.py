@@ -185,8 +185,9 @@ def seeds(told: str) -> Sequence[int]:
     Raises:
         ConfigurationError: They are no whole numbers, or none is there.
     """
+    found = some_names("seeds", told)
     try:
-        return [int(name) for name in some_names("seeds", told)]
+        return [int(name) for name in found]
     except ValueError:
         raise ConfigurationError(
             f"seeds are whole numbers with commas between, not {told!r}"

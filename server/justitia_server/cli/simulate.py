@@ -22,6 +22,7 @@ one), or is drawn for each seed from real applications and arrivals that come wi
   justitia simulate --policy justitia,vtc,fcfs
   justitia simulate --load 1.3 --seeds 1,2,3,4,5 --predicted-cost lognormal:0.5
   justitia simulate --workload mine.jsonl --blocks 2000 --step-time "H100 SXM/Llama-3-8B"
+  justitia simulate --workload mine.jsonl --explain app-17
 
 Ends with a table; `--out` takes every application's figures (CSV) and every measure (JSON).
 """
@@ -49,6 +50,12 @@ def simulate(
     report: Annotated[
         Path | None, typer.Option(help="Folder for a report: one HTML file, and its pictures.")
     ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="APP", help="Tell where this application's time went: who delayed it."
+        ),
+    ] = None,
     drawn: DrawOptions,
     on: ServerOptions,
 ) -> None:
@@ -63,7 +70,7 @@ def simulate(
         workloads = {0: read_workload(workload)}
     else:
         workloads = {seed: drawn.draw(server, seed) for seed in seeds(seeds_told)}
-    study = Study(workloads, server, some_names("policy", policy), predicted_cost)
+    study = Study(workloads, server, some_names("policy", policy), predicted_cost, explain)
     study.check()
     for folder in filter(None, (out, report)):
         writable_folder(folder)

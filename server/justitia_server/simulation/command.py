@@ -11,6 +11,7 @@ from rich.table import Table
 
 from .cells import mean_cell
 from .drawing import offered_load
+from .explain import explain
 from .server import Server
 from .study import Findings, Job, Study, run_study
 from .workload import Arriving
@@ -55,6 +56,9 @@ def run_simulate(
     shown = Console()
     shown.width = max(shown.width, 120)  # where it goes to a file, too
     shown.print(_table(findings, study))
+    if study.explain is not None:
+        for (_, seed), run in findings.runs.items():
+            shown.print(explain(study.explain, run, findings.alone[seed]) or "")
     if out is not None:
         findings.write(out)
         console.print(f"Written: {out / 'summary.json'}, {out / 'applications.csv'}")

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .waits import Waits
+
 COLUMNS = (
     "policy", "app_id", "app_type", "tenant", "arrival_s", "finish_s", "jct_s", "cost",
     "predicted_cost", "fair_finish_s", "lateness_s", "bound_s",
@@ -89,6 +91,7 @@ class Run:
         step_us: CPU time of a step's scheduling, mean.
         capacity: M, KV tokens.
         holdings: From time to time, the KV tokens that each application's calls hold.
+        waits: Of the application to be explained, if any.
     """
 
     policy: str
@@ -102,6 +105,7 @@ class Run:
     step_us: float = 0.0
     capacity: int = 0
     holdings: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+    waits: Waits | None = None
 
 
 def write_applications(path: Path, runs: Iterable[Run]) -> None:

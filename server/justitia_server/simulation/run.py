@@ -29,6 +29,7 @@ from .outcomes import Outcome, Run
 from .prompts import prompt_of
 from .server import Server
 from .shadows import Shadow
+from .waits import Waits
 from .workload import Arriving, Call
 
 NUM_HOLDINGS = 400  # looks at who holds the memory, about
@@ -61,6 +62,7 @@ def simulate(
     *,
     predicted_cost: str = "true",
     seed: int = 0,
+    explain: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """
@@ -72,13 +74,14 @@ def simulate(
         policy: One of `justitia serve --policy`.
         predicted_cost: What the scheduler is told: `true`, `lognormal:SIGMA` or `online`.
         seed: Of prediction errors.
+        explain: An application whose waits are to be taken down.
         progress: Told how many applications have ended.
 
     Raises:
         ConfigurationError: A call that does not fit, or no such policy or prediction.
     """
     server.check(workload)
-    return Simulation(workload, server, policy, predicted_cost, seed, progress).run()
+    return Simulation(workload, server, policy, predicted_cost, seed, explain, progress).run()
 
 
 class Simulation:
@@ -91,6 +94,7 @@ class Simulation:
         policy: str,
         predicted_cost: str,
         seed: int,
+        explain: str | None,
         progress: Progress | None,
     ) -> None:
         self._workload = workload
@@ -98,6 +102,7 @@ class Simulation:
         self._costs: Costs = make_costs(predicted_cost, make_policy(policy).cost, seed)
         self._progress = progress
         self._run = Run(policy, seed, capacity=server.capacity)
+        self._waits = self._run.waits = Waits(explain) if explain else None
         self._engine = server.engine(Settings(policy=policy))
         self._ledger = self._engine.scheduler.ledger
         self._now = 0.0
@@ -219,18 +224,32 @@ class Simulation:
         self._run.busy_s += took
         self._usage_s += took * self._engine.kv_usage_ratio
         self._run.num_preemptions += step.num_preempted
+        if self._waits is not None:
+            self._note_waits(self._waits, took)
         self._engine.process()
         self._stepping_s += time.perf_counter() - began
         if self._now >= self._look_at:
             self._note_holdings()
         self._take(step)
 
-    def _note_holdings(self) -> None:
+    def _held_tokens(self) -> dict[str, int]:
+        """Return the KV tokens that sequences in the batch hold, by application."""
         held: dict[str, int] = {}
         for request in self._engine.scheduler.running:
             app_id = self._calls[request.request_id][0].application.app_id
             held[app_id] = held.get(app_id, 0) + request.num_computed_tokens
-        self._run.holdings.append((self._now, held))
+        return held
+
+    def _note_waits(self, waits: Waits, took: float) -> None:
+        running = {request.request_id for request in self._engine.scheduler.running}
+        waiting = {
+            self._calls[request_id][0].application.app_id
+            for request_id in self._calls.keys() - running
+        }
+        waits.note(took, self._held_tokens(), waiting)
+
+    def _note_holdings(self) -> None:
+        self._run.holdings.append((self._now, self._held_tokens()))
         self._look_at = self._now + self._look_every_s
 
     def _take(self, step: Step) -> None:

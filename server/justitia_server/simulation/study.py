@@ -9,6 +9,7 @@ against them; so is every application alone, for Jain's index.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import multiprocessing
 import os
@@ -19,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+
+from justitia_sdk.errors import ConfigurationError
 
 from ..fairness.policies.registry import make_policy
 from .costs import make_costs
@@ -45,12 +48,14 @@ class Study:
         server: The engine, and how fast it is.
         policies: Names, as of `justitia serve --policy`.
         predicted_cost: What the scheduler is told: `true`, `lognormal:SIGMA`, `online`.
+        explain: An application whose waits are to be taken down, if any.
     """
 
     workloads: Mapping[int, Sequence[Arriving]]
     server: Server
     policies: Sequence[str]
     predicted_cost: str = "true"
+    explain: str | None = None
 
     @property
     def jobs(self) -> list[Job]:
@@ -67,12 +72,22 @@ class Study:
         Make sure, before anything runs, that everything can.
 
         Raises:
-            ConfigurationError: A call that does not fit, or no such policy or prediction.
+            ConfigurationError: A call does not fit; no such policy, prediction, application.
         """
         for policy in self.policies:
             make_costs(self.predicted_cost, make_policy(policy).cost, seed=0)
         for workload in self.workloads.values():
             self.server.check(workload)
+        if self.explain is not None:
+            self._check_known(self.explain)
+
+    def _check_known(self, app_id: str) -> None:
+        known = [each.app_id for workload in self.workloads.values() for each in workload]
+        if app_id not in known:
+            near = difflib.get_close_matches(app_id, known) or known[:3]
+            raise ConfigurationError(
+                f"no application is called {app_id!r}; there are, for example, {', '.join(near)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +108,13 @@ class Findings:
         runs: By policy and seed, those asked for.
         measures: The same way.
         compared: Runs of the policies that measures are told against, with true costs.
+        alone: By seed, every application alone on the server.
     """
 
     runs: dict[tuple[str, int], Run] = field(default_factory=dict)
     measures: dict[tuple[str, int], Measures] = field(default_factory=dict)
     compared: dict[tuple[str, int], Run] = field(default_factory=dict)
+    alone: dict[int, Run] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """Return every measure by policy: the value, or mean, least and most over the seeds."""
@@ -128,12 +145,16 @@ def run_study(study: Study, *, num_processes: int | None = None, ended: Ended) -
         ConfigurationError: A call that does not fit, or no such policy or prediction.
     """
     study.check()
-    jobs = study.jobs
+    return find(study, run_jobs(study, study.jobs, num_processes=num_processes, ended=ended))
+
+
+def run_jobs(
+    study: Study, jobs: Sequence[Job], *, num_processes: int | None = None, ended: Ended
+) -> dict[Job, Run]:
+    """Run *jobs* of *study*; arguments and errors as of `run_study`."""
     if num_processes == 1:
-        done = {job: _run(study, job, ended) for job in jobs}
-    else:
-        done = _run_in_processes(study, jobs, num_processes or os.cpu_count() or 1, ended)
-    return _find(study, done)
+        return {job: _run(study, job, ended) for job in jobs}
+    return _run_in_processes(study, jobs, num_processes or os.cpu_count() or 1, ended)
 
 
 def _run_in_processes(
@@ -182,15 +203,17 @@ def _run(study: Study, job: Job, ended: Ended) -> Run:
         policy,
         predicted_cost=job.predicted_cost,
         seed=job.seed,
+        explain=study.explain,
         progress=lambda done, of: ended(job, done, of),
     )
 
 
-def _find(study: Study, done: Mapping[Job, Run]) -> Findings:
+def find(study: Study, done: Mapping[Job, Run]) -> Findings:
+    """Measure what *study* asks for; *done* holds all its jobs."""
     findings = Findings()
     for seed in study.workloads:
-        alone = done[Job(ALONE, seed, "true")]
-        alone_s = {each.app_id: each.jct_s for each in alone.outcomes}
+        findings.alone[seed] = done[Job(ALONE, seed, "true")]
+        alone_s = {each.app_id: each.jct_s for each in findings.alone[seed].outcomes}
         beside = {name: done[Job(name, seed, "true")] for name in COMPARED}
         findings.compared |= {(name, seed): run for name, run in beside.items()}
         for policy in study.policies:
