@@ -24,7 +24,7 @@ CREATED := $(VENV)/.created
 ENGINE_READY := $(VENV)/.engine-$(ENGINE)
 READY := $(VENV)/.ready-$(ENGINE)
 
-.PHONY: help setup demo test test-fast prove lint types fmt clean
+.PHONY: help setup demo test test-fast prove evaluate lint types fmt clean
 
 help: ## List these verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ test-fast: $(READY) ## Run the unit tests
 
 prove: $(READY) ## Put every claim to the proof on vLLM's real scheduler (about 25 minutes on two cores)
 	PYTHONPATH=tests $(BIN)/python -m proofs.prove
+
+evaluate: $(READY) ## Measure every policy in simulation, and write docs/results (hours on two cores)
+	PYTHONPATH=tests $(BIN)/python -m evaluation.evaluate
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rich.console import Group
 from rich.table import Table
 
 from .outcomes import Outcome, Run
@@ -11,7 +12,7 @@ from .outcomes import Outcome, Run
 _NUM_NAMED = 5
 
 
-def explain(app_id: str, run: Run, alone: Run) -> Table | None:
+def explain(app_id: str, run: Run, alone: Run) -> Group | None:
     """
     Return where the time of *app_id* went; None where *run* did not have it.
 
@@ -25,14 +26,12 @@ def explain(app_id: str, run: Run, alone: Run) -> Table | None:
         return None
     waits = run.waits
     lateness = f"{abs(outcome.lateness_s):.1f} s {'late' if outcome.lateness_s > 0 else 'early'}"
-    table = Table(
-        title=f"{app_id} under {run.policy}: arrived {outcome.arrival_s:.1f} s, took "
-        f"{outcome.jct_s:.1f} s (alone {by_itself.jct_s:.1f} s), {lateness}",
-        title_justify="left",
-        show_header=False,
+    heading = (
+        f"{app_id} under {run.policy}: arrived {outcome.arrival_s:.1f} s, took "
+        f"{outcome.jct_s:.1f} s (alone {by_itself.jct_s:.1f} s), {lateness}"
     )
-    table.add_column(justify="left")
-    table.add_column(justify="right")
+    table = Table("", "", show_header=False)
+    table.columns[1].justify = "right"
     table.add_row("all its calls were served", f"{waits.served_s:.1f} s")
     away_s = max(outcome.jct_s - waits.served_s - waits.waited_s, 0.0)
     table.add_row("it was away, at tools or between calls", f"{away_s:.1f} s")
@@ -40,7 +39,7 @@ def explain(app_id: str, run: Run, alone: Run) -> Table | None:
     _add_rows(table, "behind", waits.behind, itself=app_id)
     table.add_section()
     _add_rows(table, "it kept waiting", waits.kept_waiting, itself=app_id)
-    return table
+    return Group(heading, table)
 
 
 def _outcome(app_id: str, run: Run) -> Outcome | None:
