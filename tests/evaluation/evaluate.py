@@ -20,7 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from justitia_server.simulation.study import Findings, Job, Study, find, run_jobs
+from justitia_server.simulation.findings import Findings
+from justitia_server.simulation.study import Job, Study, find, run_jobs
 
 from .experiments import EXPERIMENTS, Experiment
 from .pages import RESULTS, write_pages

@@ -89,6 +89,11 @@ def _gates(load: float) -> Experiment:
     )
 
 
+def _light(load: float) -> Experiment:
+    policies = ("justitia", "vtc", "srjf", "fcfs")
+    return Experiment(_server(SCARCE, A100), _public(load), {"true": policies})
+
+
 def _tenants(load: float) -> Experiment:
     policies = ("justitia", "vtc", "vtc_tenant", "srjf", "fcfs")
     return Experiment(_server(SCARCE, A100), _public(load, tenants=True), {"true": policies})
@@ -160,6 +165,7 @@ def _agents(load: float, **server: object) -> Experiment:
 
 EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     **{f"gates-{load}": lambda load=load: _gates(load) for load in (1.0, 1.3, 2.0)},
+    "light-0.8": lambda: _light(0.8),
     **{f"tenants-{load}": lambda load=load: _tenants(load) for load in (1.0, 1.3, 2.0)},
     "paper-1x": lambda: _paper(18),
     "paper-2x": lambda: _paper(9),

@@ -234,6 +234,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "gates-noise": lambda: noise_table(_GATES),
     "paper-noise": lambda: noise_table(["paper-3x"]),
     "paper-families": lambda: families_table("paper-3x"),
-    **{name: lambda name=name: policies_table(name) for name in (*_GATES, *_PAPER, *_AGENTS)},
+    **{
+        name: lambda name=name: policies_table(name)
+        for name in ("light-0.8", *_GATES, *_PAPER, *_AGENTS)
+    },
     **{f"tenants-{load}": lambda load=load: policies_table(f"tenants-{load}") for load in LOADS},
 }

@@ -32,6 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "justitia_server.serve": {"@contract", "@rooms", "justitia_server.api", "justitia_server.toy"},
     # The demo is an application like any other: it uses the public SDK, from outside.
     "justitia_server.demo": {"justitia_sdk", "justitia_integrations", "justitia_server"},
+    # So is a bench, which brings its own load.
+    "justitia_server.bench": {"justitia_sdk", "justitia_server"},
     "justitia_server.cli": {"@contract", "justitia_server"},
     "justitia_server": {"@contract"},
 }

@@ -13,6 +13,7 @@ from ..engine.settings import Settings
 from ..fairness.policies.registry import make_policy
 from ..prediction.ladder import LadderPredictor
 from .arrival import ArrivalMiddleware
+from .drain import Drain
 from .engine_control import EngineControl
 from .intake import Intake
 from .learning import Learner
@@ -26,6 +27,7 @@ class JustitiaState:
     control: EngineControl
     intake: Intake
     learner: Learner
+    drain: Drain
 
 
 class JustitiaEndpoints:
@@ -43,9 +45,12 @@ class JustitiaEndpoints:
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         """Attach to the engine client and start learning."""
         control = EngineControl(engine_client)
-        policy = make_policy(Settings.from_config(args.additional_config).policy)
-        intake = Intake(LadderPredictor(policy.cost))
+        settings = Settings.from_config(args.additional_config)
+        intake = Intake(LadderPredictor(make_policy(settings.policy).cost))
         intake.attach(engine_client)
         learner = Learner(control, intake)
         learner.start()
-        state.justitia = JustitiaState(control, intake, learner)
+        drain = Drain(control, settings)
+        if drain.is_wanted:
+            drain.start(engine_client)
+        state.justitia = JustitiaState(control, intake, learner, drain)

@@ -9,9 +9,11 @@ import typer
 
 from justitia_sdk.errors import JustitiaError
 
+from .bench import BENCH_HELP, bench
 from .demo import demo
 from .serve import SERVE_HELP, serve
 from .simulate import SIMULATE_HELP, simulate
+from .step_time import step_time_app
 from .workload import workload_app
 
 app = typer.Typer(
@@ -48,7 +50,9 @@ app.command(
 )(serve)
 app.command()(demo)
 app.command(help=SIMULATE_HELP)(simulate)
+app.command(help=BENCH_HELP)(bench)
 app.add_typer(workload_app)
+app.add_typer(step_time_app)
 
 
 def main() -> None:

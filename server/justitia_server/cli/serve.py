@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -56,6 +57,22 @@ def serve(
     idle_timeout: Annotated[
         float, typer.Option(help="Close an application without calls after so many seconds.")
     ] = 600.0,
+    step_log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write what every engine step computed and how long it took, for "
+            "`justitia step-time fit`.",
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the applications that end, for `justitia simulate`: counts and times, no "
+            "text.",
+        ),
+    ] = None,
     stock: Annotated[
         bool, typer.Option("--stock", help="Plain vLLM: no scheduler of ours.")
     ] = False,
@@ -80,6 +97,8 @@ def serve(
         tenant_weights=parse_tenant_weights(tenant_weight or []),
         prefix_cost=prefix_cost,
         revisions=revisions,
+        step_log=step_log,
+        record=record,
         stock=stock,
         toy=toy,
     )

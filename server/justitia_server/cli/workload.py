@@ -1,4 +1,4 @@
-"""`justitia workload make`, `justitia workload check`."""
+"""`justitia workload make`, `justitia workload check`, `justitia workload sort`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .options import DrawOptions, ServerOptions, takes, writable_folder
 from .simulate import quiet_engine
 
 workload_app = typer.Typer(
-    name="workload", help="Make and check files of applications.", no_args_is_help=True
+    name="workload", help="Make, check and sort files of applications.", no_args_is_help=True
 )
 
 
@@ -47,3 +47,17 @@ def check(
     num_calls = sum(len(each.calls) for each in read)
     types = ", ".join(sorted({each.app_type for each in read}))
     print(f"{file}: {len(read)} applications, {num_calls} calls; types: {types}")
+
+
+@workload_app.command()
+def sort(
+    file: Annotated[Path, typer.Argument(help="Written by `justitia serve --record`.")],
+) -> None:
+    """
+    Put a recording in order of arrival, counted from the first; ids that recur are told apart.
+
+    A server that is stopped does it itself; after one that was killed it is to be done.
+    """
+    from justitia_server.engine.recording import sort_recording
+
+    print(f"{file}: {sort_recording(file)} applications, by arrival")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from justitia_sdk.errors import ConfigurationError, JustitiaError
-from justitia_server.demo.server import end_process
+from justitia_server.serve.process import end_process
 
 Event = dict[str, Any]
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from justitia_server.demo.client import Event
-from justitia_server.demo.watch import Sample
+from justitia_server.serve.watch import Sample
 
 _STATES = ("to come", "waiting", "running", "done", "failed")
 _PLAIN_INTERVAL_S = 5.0

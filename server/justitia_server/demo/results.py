@@ -16,6 +16,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from justitia_server.serve.watch import ServerUse
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -87,33 +89,6 @@ class Application:
         running = accumulate(changes[instant] for instant in instants)
         levels = zip(instants, instants[1:], running, strict=False)
         return [(start, end, calls) for start, end, calls in levels if calls]
-
-
-@dataclass(frozen=True, slots=True)
-class ServerUse:
-    """
-    What the server's own metrics say of one run.
-
-    Attributes:
-        num_iterations: Engine iterations.
-        busy_s: Seconds in which some call was running, from samples.
-        mean_kv_ratio: Part of the KV blocks in use, mean over the busy samples.
-        peak_kv_ratio: The largest sample of the same.
-        peak_calls_waiting: Most calls that waited for memory at one time.
-        num_preemptions: Calls that lost their memory and had to begin again.
-    """
-
-    num_iterations: int
-    busy_s: float
-    mean_kv_ratio: float
-    peak_kv_ratio: float
-    peak_calls_waiting: int
-    num_preemptions: int
-
-    @property
-    def iterations_per_s(self) -> float:
-        """Iterations a busy second."""
-        return self.num_iterations / self.busy_s if self.busy_s else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from justitia_server.demo.report import (
     notes,
 )
 from justitia_server.demo.results import Run, load_applications
-from justitia_server.demo.server import serving
-from justitia_server.demo.watch import Watch, use_between
+from justitia_server.serve.process import serving
+from justitia_server.serve.watch import Watch, use_between
 
 SERVERS = {"stock": ("--stock",), "justitia": ("--policy", "justitia")}
 

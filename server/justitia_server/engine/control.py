@@ -18,16 +18,22 @@ from justitia_sdk.errors import AccountingError, ApplicationClosed, JustitiaErro
 
 from ..fairness.accounts import Account, ApplicationFacts, State
 from ..fairness.ledger import Ledger
+from .recorder import Recorder
+from .step_log import StepLog
 
 CONTROL_METHOD = "justitia_control"
 NUM_LISTED = 200
+NUM_STEPS_DRAINED = 4096  # at a time: the engine waits meanwhile
 
 
 class Scheduler(Protocol):
     """What the control call needs of the scheduler."""
 
     ledger: Ledger
+    clock: Callable[[], float]
     errors: dict[str, int]
+    step_log: StepLog | None
+    recorder: Recorder | None
 
     def get_request_counts(self) -> tuple[int, int]:
         """Return how many requests run and wait."""
@@ -82,6 +88,8 @@ def _event(scheduler: Scheduler, app_id: str, kind: str, name: str | None) -> di
 def _finish(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
     with contextlib.suppress(AccountingError, ApplicationClosed):  # unknown or told before
         scheduler.ledger.finish(app_id, scheduler.clock())
+    if scheduler.recorder is not None and app_id in scheduler.ledger.finished:
+        scheduler.recorder.close(app_id)
     return _show(scheduler, app_id)
 
 
@@ -89,8 +97,25 @@ def _poll(scheduler: Scheduler, after_seq: int) -> dict[str, Any]:
     """Expire idle applications; return the samples after *after_seq* and the state."""
     ledger = scheduler.ledger
     expired = ledger.expire(scheduler.clock())
+    if scheduler.recorder is not None:
+        for app_id in expired:
+            scheduler.recorder.close(app_id)
     samples = [asdict(sample) for sample in ledger.samples.after(after_seq)]
     return {"samples": samples, "expired": expired, "state": _state(scheduler)}
+
+
+def _drain(scheduler: Scheduler) -> dict[str, Any]:
+    """Give away what is kept for files, and how much was lost; some at a time."""
+    answer: dict[str, Any] = {"steps": [], "applications": [], "lost": {}, "has_more": False}
+    if (log := scheduler.step_log) is not None:
+        answer["steps"] = log.take(NUM_STEPS_DRAINED)
+        answer["lost"]["steps"] = log.take_num_lost()
+        answer["has_more"] |= len(log) >= NUM_STEPS_DRAINED
+    if (recorder := scheduler.recorder) is not None:
+        answer["applications"] = recorder.take()
+        answer["lost"]["applications"] = recorder.take_num_lost()
+        answer["has_more"] |= len(recorder) > 0
+    return answer
 
 
 def _state(scheduler: Scheduler) -> dict[str, Any]:
@@ -122,6 +147,7 @@ _OPERATIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "event": _event,
     "finish": _finish,
     "poll": _poll,
+    "drain": _drain,
     "state": _state,
 }
 

@@ -35,6 +35,7 @@ from vllm.v1.structured_output import StructuredOutputManager
 
 from .scheduler import JustitiaScheduler
 from .settings import Settings
+from .step_shape import shape_of
 
 _TOKEN = 7  # what the absent model says, always
 _MODEL_CONFIG = {
@@ -231,25 +232,14 @@ class OfflineEngine:
 
     def _plan(self, output: SchedulerOutput) -> Step:
         requests, preempted = self.scheduler.requests, output.preempted_req_ids
-        sampling: list[str] = []
-        chunks: list[tuple[int, int]] = []
-        num_decoding = num_kv_tokens = 0
-        for request_id, num_tokens in output.num_scheduled_tokens.items():
-            request = requests[request_id]
-            if not request.is_prefill_chunk:
-                sampling.append(request_id)
-            num_computed = request.num_computed_tokens  # these included
-            if num_tokens == 1 and num_computed > request.num_prompt_tokens:
-                num_decoding += 1
-                num_kv_tokens += num_computed
-            else:
-                chunks.append((num_computed - num_tokens, num_tokens))
+        scheduled = output.num_scheduled_tokens
+        shape = shape_of(output, requests)
         return Step(
-            dict(output.num_scheduled_tokens),
-            frozenset(sampling),
-            num_decoding,
-            num_kv_tokens,
-            chunks,
+            dict(scheduled),
+            frozenset([each for each in scheduled if not requests[each].is_prefill_chunk]),
+            shape.num_decoding,
+            shape.num_kv_tokens,
+            shape.chunks,
             num_preempted=len(preempted) if preempted else 0,
         )
 

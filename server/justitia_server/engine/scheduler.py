@@ -11,6 +11,7 @@ Where we hook in, and what for:
 - `_free_request`                a call ends, completed or aborted
 - `sharing`                      which KV blocks are held together (`prefix_sharing`)
 - `update_from_output`           an iteration ends: the meter reads service when it must (`meter`)
+- `shutdown`                     what is kept for files, if any, is written (`writing`)
 
 Whatever goes wrong in our books, be it a bug, is logged once a kind, counted, and never stops the
 engine: hence the bare `except Exception` around every step into them.
@@ -22,6 +23,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -38,9 +40,13 @@ from ..fairness.policies.registry import make_policy
 from .carrier import EXTRA_ARGS_KEY, unpack
 from .meter import Meter
 from .prefix_sharing import watch_sharing
+from .recorder import Recorder
 from .request_queue import CALL_ATTRIBUTE, ApplicationRequestQueue, Rank, call_of
 from .settings import Settings
+from .step_log import StepLog
+from .step_shape import shape_of
 from .version import check_vllm_version
+from .writing import write_rest
 
 logger = logging.getLogger("justitia.server.engine")
 
@@ -78,6 +84,9 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         self.sharing = (
             watch_sharing(self, self.meter.share, self._report) if wants_sharing else None
         )
+        to_unix = time.time() - self.clock()
+        self.step_log = StepLog(to_unix=to_unix) if self.settings.step_log else None
+        self.recorder = Recorder(to_unix=to_unix) if self.settings.record else None
         logger.info("policy %s over %d KV tokens", policy.name, self.ledger.options.capacity)
 
     def _ledger_options(self) -> LedgerOptions:
@@ -106,6 +115,10 @@ class FairOrder(Scheduler):  # type: ignore[misc]
             call.request = request
             setattr(request, CALL_ATTRIBUTE, call)
             request.priority = Rank(self.ledger.policy, call)
+            if self.recorder is not None:
+                self._note(self.recorder.begin, call, self.clock())
+        if self.step_log is not None:
+            self._note(self.step_log.wake, self.clock())
         super().add_request(request)
 
     def _take_in(self, request: Request) -> Call:
@@ -141,13 +154,16 @@ class FairOrder(Scheduler):  # type: ignore[misc]
     def _free_request(self, request: Request, delay_free_blocks: bool = False) -> Any:
         freed = super()._free_request(request, delay_free_blocks=delay_free_blocks)
         call, completed = call_of(request), request.status in _COMPLETED
+        now = self.clock()
         try:
             self.meter.close(call)
             if self.sharing is not None:
                 self.sharing.forget(call)
-            self.ledger.end_call(call, self.clock(), completed=completed)
+            self.ledger.end_call(call, now, completed=completed)
         except Exception as exc:
             self._report("end_call", exc)
+        if self.recorder is not None:
+            self._note(self.recorder.end, call, request.num_output_tokens, now)
         call.request = None  # else a circle, and every request waits for the garbage collector
         return freed
 
@@ -166,6 +182,8 @@ class FairOrder(Scheduler):  # type: ignore[misc]
                 self.meter.end_step(self.clock())
             except Exception as exc:
                 self._report("end_step", exc)
+        if self.step_log is not None:
+            self._note(self._log_step, self.step_log, scheduler_output)
         return outputs
 
     def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
@@ -174,7 +192,11 @@ class FairOrder(Scheduler):  # type: ignore[misc]
             self.sharing.end_schedule()
         if scheduler_output.total_num_scheduled_tokens > len(scheduled):  # not only decodes
             self._count_prefill(scheduled)
+        if self.recorder is not None:
+            self._note(self._record_hits, self.recorder, scheduler_output)
         super()._update_after_schedule(scheduler_output)
+        if self.step_log is not None and scheduled:
+            self._note(self._plan_step, self.step_log, scheduler_output)
 
     def _count_prefill(self, scheduled: dict[str, int]) -> None:
         """Count the tokens about to be computed that deliver nothing; one alone is not seen."""
@@ -198,6 +220,35 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         super()._update_request_as_session(session, update)  # what was said is prompt from now on
         call.num_prompt_tokens = session.num_prompt_tokens
         call.num_output_tokens = session.num_output_tokens
+
+    # -- what is kept for files ----------------------------------------------------------
+
+    def _plan_step(self, log: StepLog, scheduler_output: SchedulerOutput) -> None:
+        log.plan(shape_of(scheduler_output, self.requests))
+
+    def _log_step(self, log: StepLog, scheduler_output: SchedulerOutput) -> None:
+        if scheduler_output.total_num_scheduled_tokens:
+            log.end(self.clock(), has_more=self.get_num_unfinished_requests() > 0)
+        else:
+            log.rest(self.clock())
+
+    def _record_hits(self, recorder: Recorder, scheduler_output: SchedulerOutput) -> None:
+        """Tell what calls found in the prefix cache when first admitted."""
+        for new in scheduler_output.scheduled_new_reqs:
+            request = self.requests[new.req_id]
+            if new.num_computed_tokens and not request.num_preemptions:
+                recorder.hit(call_of(request), new.num_computed_tokens)
+
+    def shutdown(self) -> None:
+        """Write what is kept for files and nobody has fetched; then end as vLLM does."""
+        self._note(write_rest, self.settings, self.step_log, self.recorder)
+        super().shutdown()
+
+    def _note(self, note: Callable[..., None], *told: Any) -> None:
+        try:
+            note(*told)
+        except Exception as exc:
+            self._report(note.__name__, exc)
 
     # -- failing open, loudly ------------------------------------------------------------
 

@@ -31,6 +31,8 @@ class Settings:
         prefix_cost: "shared": a KV block that several calls hold is charged once, split among
             them; "plain": each is charged all of it.
         revisions: Which revisions of a prediction the order follows: "down", or "both" ways.
+        step_log: File for what every engine step computed and how long it took; None for none.
+        record: File for the applications that end, as a workload; None for none.
 
     Raises:
         ConfigurationError: A field has no meaning.
@@ -42,6 +44,8 @@ class Settings:
     tenant_weights: dict[str, float] = field(default_factory=dict)
     prefix_cost: str = "shared"
     revisions: str = "down"
+    step_log: str | None = None
+    record: str | None = None
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:

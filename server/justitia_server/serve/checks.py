@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from argparse import Namespace
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,6 +57,27 @@ def check_address_free(args: Namespace) -> None:
             raise ConfigurationError(
                 f"cannot listen on {where}: {error.strerror}; choose another with --port"
             ) from error
+
+
+def check_new_files(files: Mapping[str, Path]) -> None:
+    """
+    Make sure that *files*, by option, can be written, and that they hold nothing yet.
+
+    Raises:
+        ConfigurationError: One cannot, or does; the message names the option.
+    """
+    for option, path in files.items():
+        try:
+            with path.open("ab") as file:
+                is_new = not file.tell()
+        except OSError as error:
+            raise ConfigurationError(
+                f"{option} {path} cannot be written: {error.strerror}"
+            ) from error
+        if not is_new:
+            raise ConfigurationError(
+                f"{option} {path} holds something already: name a new file, or move it away"
+            )
 
 
 def check_model_exists(model: str, *, revision: str | None = None) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from argparse import Namespace
 from typing import NoReturn
 
 from justitia_sdk.errors import ConfigurationError
+from justitia_server.engine.recording import sort_recording
 from justitia_server.engine.settings import SCHEDULER_CLASS
 from justitia_server.serve.arguments import parse_engine_options
 from justitia_server.serve.banner import announce_when_ready, print_banner
@@ -15,8 +17,9 @@ from justitia_server.serve.checks import (
     check_engine_installed,
     check_front_end,
     check_model_exists,
+    check_new_files,
 )
-from justitia_server.serve.launch import leave, leave_on_signals, run_until_stopped
+from justitia_server.serve.launch import end_children, leave, leave_on_signals, run_until_stopped
 from justitia_server.serve.plugins import allow_our_plugin, forbid_our_plugin
 from justitia_server.serve.settings import ServeSettings
 from justitia_server.serve.toy_defaults import TOY_OPTIONS, set_toy_environment
@@ -45,12 +48,26 @@ def serve(settings: ServeSettings, words: list[str]) -> NoReturn:
     if not settings.stock:
         check_front_end()
         _check_engine_version()
+    check_new_files(settings.files)
     args = _engine_arguments(settings, words)
     check_address_free(args)
     print_banner(settings, args)
     with announce_when_ready(args):
         code = run_until_stopped(args)
-    leave(code)
+    end_children()
+    leave(_sort_recording(settings) or code)
+
+
+def _sort_recording(settings: ServeSettings) -> int:
+    """Put the recording in order, if there is one; return 1 where that fails."""
+    if settings.record is None:
+        return 0
+    try:
+        sort_recording(settings.record)
+    except ConfigurationError as error:
+        sys.stderr.write(f"justitia: {error}\n")
+        return 1
+    return 0
 
 
 def _prepare_environment(settings: ServeSettings) -> None:

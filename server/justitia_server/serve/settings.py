@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from justitia_sdk.errors import ConfigurationError
 from justitia_server.api.tenants import tenant_of_key
@@ -28,6 +29,8 @@ class ServeSettings:
         tenant_weights: Share of the server by API key; 1 for those not named.
         prefix_cost: How KV blocks that several calls hold are charged, "shared" or "plain".
         revisions: Which revised predictions the order follows, "down" or "both".
+        step_log: File for what every engine step computed and how long it took.
+        record: File for the applications that end, as a workload.
         stock: Run vLLM without our scheduler and routes.
         toy: Serve the toy model, with options that suit it.
 
@@ -41,6 +44,8 @@ class ServeSettings:
     tenant_weights: Mapping[str, float] = field(default_factory=dict)
     prefix_cost: str = _DEFAULTS.prefix_cost
     revisions: str = _DEFAULTS.revisions
+    step_log: Path | None = None
+    record: Path | None = None
     stock: bool = False
     toy: bool = False
 
@@ -65,6 +70,17 @@ class ServeSettings:
         ):
             if value not in choices:
                 raise ConfigurationError(f"{option} must be one of {', '.join(choices)}")
+        for option, path in self.files.items():
+            if self.stock:
+                raise ConfigurationError(
+                    f"{option} {path} needs Justitia's scheduler: leave --stock out"
+                )
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files to be written, by option."""
+        told = {"--step-log": self.step_log, "--record": self.record}
+        return {option: path for option, path in told.items() if path is not None}
 
     def engine_config(self, additional: object) -> dict[str, object]:
         """Return vLLM's additional config: the user's *additional* with our section merged in."""
@@ -78,6 +94,8 @@ class ServeSettings:
             tenant_weights={tenant_of_key(key): w for key, w in self.tenant_weights.items()},
             prefix_cost=self.prefix_cost,
             revisions=self.revisions,
+            step_log=str(self.step_log.absolute()) if self.step_log else None,
+            record=str(self.record.absolute()) if self.record else None,
         ).as_config()
         return {**config, CONFIG_KEY: {**config.get(CONFIG_KEY, {}), **ours[CONFIG_KEY]}}
 

@@ -12,8 +12,9 @@ from rich.table import Table
 from .cells import mean_cell
 from .drawing import offered_load
 from .explain import explain
+from .findings import Findings
 from .server import Server
-from .study import Findings, Job, Study, run_study
+from .study import Job, Study, run_study
 from .workload import Arriving
 
 _SHOWN = {  # measures in the table, and how they are headed

@@ -17,22 +17,21 @@ _MOST_APPLICATIONS_NAMED = 8
 Runs = Mapping[str, Sequence[Run]]  # by policy: one run a seed, the same seeds for all
 
 
-def draw_all(runs: Runs, vtc: Sequence[Run]) -> dict[str, Figure]:
+def all_pictures(runs: Runs, vtc: Sequence[Run]) -> dict[str, Callable[[], Figure]]:
     """
-    Draw every picture.
+    Return what draws each picture, by name.
 
     Args:
         runs: Those asked for.
         vtc: VTC per application on the same arrivals, a run a seed.
     """
-    pictures: dict[str, Callable[[], Figure]] = {
+    return {
         "completion": lambda: completion_times(runs),
         "families": lambda: by_family(runs),
         "ratio": lambda: ratios_to_vtc(runs, vtc),
         "lateness": lambda: lateness_and_bound(runs),
         "memory": lambda: who_held_the_memory(runs),
     }
-    return {name: draw() for name, draw in pictures.items()}
 
 
 def completion_times(runs: Runs) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ COLUMNS = (
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What became of one application.
+    What became of one application. Of a live server not all of it is known: that is NaN.
 
     Attributes:
         app_id: Its id.
@@ -51,8 +52,8 @@ class Outcome:
     num_output_tokens: int
     fair_finish_s: float
     fair_finish_nominal_s: float
-    late_iterations: int
-    late_iterations_nominal: int
+    late_iterations: float
+    late_iterations_nominal: float
     bound_iterations: float
     bound_s: float
     is_single_stage: bool
@@ -74,10 +75,32 @@ class Outcome:
         return self.finish_s - self.fair_finish_nominal_s
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """
+    An application that a live server did not serve to its end.
+
+    Attributes:
+        app_id: Its id.
+        app_type: Its family.
+        tenant: Who was billed.
+        arrival_s: When it arrived.
+        cost: True KV token-time of all its calls.
+        reason: Which call failed, and why.
+    """
+
+    app_id: str
+    app_type: str
+    tenant: str
+    arrival_s: float
+    cost: float
+    reason: str
+
+
 @dataclass(slots=True)
 class Run:
     """
-    One workload under one policy.
+    One workload under one policy. What is not known is NaN.
 
     Attributes:
         policy: Its name.
@@ -92,6 +115,7 @@ class Run:
         capacity: M, KV tokens.
         holdings: From time to time, the KV tokens that each application's calls hold.
         waits: Of the application to be explained, if any.
+        failures: Applications that are in no measure, since they failed.
     """
 
     policy: str
@@ -99,24 +123,28 @@ class Run:
     outcomes: list[Outcome] = field(default_factory=list)
     num_iterations: int = 0
     busy_s: float = 0.0
-    num_preemptions: int = 0
+    num_preemptions: float = 0
     kv_usage: float = 0.0
     arrival_us: float = 0.0
     step_us: float = 0.0
     capacity: int = 0
     holdings: list[tuple[float, dict[str, int]]] = field(default_factory=list)
     waits: Waits | None = None
+    failures: list[Failure] = field(default_factory=list)
 
 
 def write_applications(path: Path, runs: Iterable[Run]) -> None:
-    """Write one row an application and policy."""
+    """Write one row an application and policy; what is not known is an empty cell."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         for run in runs:
-            for each in run.outcomes:
-                rows.writerow([run.policy, *(_shown(getattr(each, name)) for name in COLUMNS[1:])])
+            for each in (*run.outcomes, *run.failures):
+                cells = (_shown(getattr(each, name, math.nan)) for name in COLUMNS[1:])
+                rows.writerow([run.policy, *cells])
 
 
 def _shown(value: object) -> object:
-    return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.6f}".rstrip("0").rstrip(".")

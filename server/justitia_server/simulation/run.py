@@ -168,7 +168,7 @@ class Simulation:
         prompt = prompt_of(application, call) if self._server.prefix_caching else call.prompt_tokens
         began = time.perf_counter()
         for sample in range(call.samples):
-            request_id = f"{application.app_id}/{call.id}/{sample}"
+            request_id = f"{sample}_{application.app_id}/{call.id}"  # as vLLM names samples
             self._calls[request_id] = (running, call.id)
             self._held[request_id] = call.prompt_tokens
             self._engine.add(

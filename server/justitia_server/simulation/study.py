@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import json
 import multiprocessing
 import os
 import queue
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
-from statistics import fmean
-from typing import Any
+from dataclasses import dataclass
 
 from justitia_sdk.errors import ConfigurationError
 
 from ..fairness.policies.registry import make_policy
 from .costs import make_costs
-from .measures import Measures, measures_of
-from .outcomes import Run, write_applications
+from .findings import Findings
+from .measures import measures_of
+from .outcomes import Run
 from .run import simulate
 from .server import Server
 from .workload import Arriving
@@ -97,39 +94,6 @@ class Job:
     policy: str
     seed: int
     predicted_cost: str
-
-
-@dataclass(slots=True)
-class Findings:
-    """
-    What a study found.
-
-    Attributes:
-        runs: By policy and seed, those asked for.
-        measures: The same way.
-        compared: Runs of the policies that measures are told against, with true costs.
-        alone: By seed, every application alone on the server.
-    """
-
-    runs: dict[tuple[str, int], Run] = field(default_factory=dict)
-    measures: dict[tuple[str, int], Measures] = field(default_factory=dict)
-    compared: dict[tuple[str, int], Run] = field(default_factory=dict)
-    alone: dict[int, Run] = field(default_factory=dict)
-
-    def summary(self) -> dict[str, Any]:
-        """Return every measure by policy: the value, or mean, least and most over the seeds."""
-        policies: dict[str, Any] = {}
-        for policy in dict.fromkeys(policy for policy, _ in self.measures):
-            told = [each for (name, _), each in self.measures.items() if name == policy]
-            policies[policy] = {name: _spread([each[name] for each in told]) for name in told[0]}
-        return {"policies": policies}
-
-    def write(self, directory: Path) -> None:
-        """Write `applications.csv` and `summary.json`, several seeds one after the other."""
-        directory.mkdir(parents=True, exist_ok=True)
-        write_applications(directory / "applications.csv", self.runs.values())
-        text = json.dumps(self.summary(), indent=1)
-        (directory / "summary.json").write_text(text + "\n", encoding="utf-8")
 
 
 def run_study(study: Study, *, num_processes: int | None = None, ended: Ended) -> Findings:
@@ -221,9 +185,3 @@ def find(study: Study, done: Mapping[Job, Run]) -> Findings:
             findings.runs[policy, seed] = run
             findings.measures[policy, seed] = measures_of(run, alone_s=alone_s, beside=beside)
     return findings
-
-
-def _spread(values: Sequence[float]) -> float | dict[str, float]:
-    if len(values) == 1:
-        return values[0]
-    return {"mean": fmean(values), "min": min(values), "max": max(values)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from justitia_server.demo.progress import Progress
-from justitia_server.demo.watch import Sample
+from justitia_server.serve.watch import Sample
 
 
 def test_applications_pass_through_their_states() -> None:

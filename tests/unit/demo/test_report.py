@@ -14,7 +14,8 @@ from justitia_server.demo.report import (
     facts_table,
     notes,
 )
-from justitia_server.demo.results import Application, Call, Run, ServerUse
+from justitia_server.demo.results import Application, Call, Run
+from justitia_server.serve.watch import ServerUse
 
 USE = ServerUse(500, 10.0, 0.8, 1.0, 7, 4)
 

@@ -10,12 +10,12 @@ from justitia_server.demo.results import (
     Application,
     Call,
     Run,
-    ServerUse,
     load_applications,
     mean_jct_s,
     offered_load,
     p90_jct_s,
 )
+from justitia_server.serve.watch import ServerUse
 
 USE = ServerUse(
     num_iterations=1000,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from justitia_server.demo.watch import Sample, read_sample, use_between
+from justitia_server.serve.watch import Sample, read_sample, use_between
 
 METRICS = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.

@@ -18,14 +18,18 @@ from pathlib import Path
 from justitia_sdk.errors import ServerUnavailable
 
 _SERVE = (sys.executable, "-c", "from justitia_server.cli import main; main()", "serve")
-_START_S = 240.0  # the first start also builds the toy model
+START_LIMIT_S = 240.0  # the first start also builds the toy model
 _STOP_S = 20.0
 _LOG_LINES = 12
 
 
 @contextmanager
 def serving(
-    options: Sequence[str], *, log: Path, while_starting: Callable[[], None] = lambda: None
+    options: Sequence[str],
+    *,
+    log: Path,
+    while_starting: Callable[[], None] = lambda: None,
+    start_limit_s: float = START_LIMIT_S,
 ) -> Iterator[str]:
     """
     Run `justitia serve` with *options* during the block; give its address, without ``/v1``.
@@ -34,6 +38,7 @@ def serving(
         options: What follows `serve`; host and port are added.
         log: File for the server's output.
         while_starting: Called about four times a second until it answers.
+        start_limit_s: Seconds it may take to answer.
 
     Raises:
         ServerUnavailable: It ended or did not answer in time; the message ends with its last words.
@@ -50,7 +55,7 @@ def serving(
             start_new_session=True,  # Ctrl-C reaches us alone, and we end it in order
         )
     try:
-        _wait_until_healthy(process, address, log, while_starting)
+        _wait_until_healthy(process, address, log, while_starting, start_limit_s)
         yield address
     finally:
         end_process(process)
@@ -65,26 +70,32 @@ def free_port() -> int:
 
 
 def end_process(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
-    """End *process*, politely and then with all it has started by force."""
-    if process.poll() is None:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_S)
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """End *process*, politely and then with all it has started by force, even when interrupted."""
+    try:
+        if process.poll() is None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_until_healthy(
-    process: subprocess.Popen[bytes], address: str, log: Path, while_starting: Callable[[], None]
+    process: subprocess.Popen[bytes],
+    address: str,
+    log: Path,
+    while_starting: Callable[[], None],
+    start_limit_s: float,
 ) -> None:
-    give_up_at = time.monotonic() + _START_S
+    give_up_at = time.monotonic() + start_limit_s
     while not _is_healthy(address):
         if process.poll() is not None:
             raise ServerUnavailable(f"the server ended while starting:\n{_last_words(log)}")
         if time.monotonic() > give_up_at:
             raise ServerUnavailable(
-                f"the server did not answer within {_START_S:.0f} s:\n{_last_words(log)}"
+                f"the server did not answer within {start_limit_s:.0f} s:\n{_last_words(log)}"
             )
         while_starting()
         time.sleep(0.25)

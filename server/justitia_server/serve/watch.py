@@ -9,10 +9,35 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from justitia_server.demo.results import ServerUse
-
 _INTERVAL_S = 0.25
 _TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUse:
+    """
+    What the server's own metrics say of one run.
+
+    Attributes:
+        num_iterations: Engine iterations.
+        busy_s: Seconds in which some call was running, from samples.
+        mean_kv_ratio: Part of the KV blocks in use, mean over the busy samples.
+        peak_kv_ratio: The largest sample of the same.
+        peak_calls_waiting: Most calls that waited for memory at one time.
+        num_preemptions: Calls that lost their memory and had to begin again.
+    """
+
+    num_iterations: int
+    busy_s: float
+    mean_kv_ratio: float
+    peak_kv_ratio: float
+    peak_calls_waiting: int
+    num_preemptions: int
+
+    @property
+    def iterations_per_s(self) -> float:
+        """Iterations a busy second."""
+        return self.num_iterations / self.busy_s if self.busy_s else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""`justitia bench`: the workloads of `justitia simulate` against a live server, over HTTP."""
