@@ -17,7 +17,7 @@ from justitia_server.simulation.server import Server
 from justitia_server.simulation.shipped import named_arrivals, named_families
 from justitia_server.simulation.step_time import read_step_time
 from justitia_server.simulation.study import Study
-from justitia_server.simulation.workload import Application, Arriving
+from justitia_server.simulation.workload import Arriving
 
 from .agents import agent_families
 from .kinds import generated_families
@@ -32,10 +32,14 @@ EVERY_POLICY = (
     "justitia", "justitia_nominal", "justitia_compute", "vtc", "srjf", "sjf", "las", "app_fcfs",
     "fcfs",
 )  # fmt: skip
-NINE_KINDS = (
-    "fever_react", "alfworld", "kbqa_verification", "mapreduce_summarization",
-    "self_consistency_writing",
-)  # fmt: skip
+NINE_KINDS = {  # by size: the share of applications, and the kinds in even parts
+    "small": (0.72, ("fever_react", "alfworld", "generated_equation_verification",
+                     "generated_code_checking")),
+    "medium": (0.26, ("generated_plan_and_execution", "mapreduce_summarization",
+                      "self_consistency_writing", "kbqa_verification")),
+    "large": (0.02, ("generated_document_merging",)),
+}  # fmt: skip
+NUM_PAPER = 300
 
 Workloads = dict[int, list[Arriving]]
 
@@ -118,33 +122,35 @@ def bursty_stamps(number: int, span_s: float, seed: int) -> list[Stamp]:
     return [Stamp(round(each * scale / 3) * 3.0) for each in stamps]
 
 
-def _paper_workloads(minutes: float) -> Callable[[Server], Workloads]:
+def _paper_workloads(minutes: float, *, even: bool = False) -> Callable[[Server], Workloads]:
     def draw(server: Server) -> Workloads:
-        families = {**named_families(NINE_KINDS), **generated_families()}
-        return {seed: _put_onto(_bursts(minutes, seed), families, server, seed) for seed in SEEDS}
+        return {seed: _paper_workload(minutes, server, seed, even=even) for seed in SEEDS}
 
     return draw
 
 
-def _bursts(minutes: float, seed: int) -> list[Stamp]:
-    return bursty_stamps(300, minutes * 60, seed)
-
-
-def _put_onto(
-    stamps: Sequence[Stamp], families: dict[str, list[Application]], server: Server, seed: int
-) -> list[Arriving]:
-    """Draw as many applications as there are stamps, at these very times."""
-    how = Draw(len(stamps), 1.0, server.rate, min(LONGEST_CALL, server.capacity))
-    drawn = draw_workload(families, stamps, how, seed)
+def _paper_workload(minutes: float, server: Server, seed: int, *, even: bool) -> list[Arriving]:
+    """Put the nine kinds, in the paper's shares or evenly, onto bursts over so many minutes."""
+    kinds = {**named_families(), **generated_families()}
+    sizes = NINE_KINDS.values()
+    if even:
+        sizes = [(1.0, tuple(name for _, names in sizes for name in names))]
+    stamps = bursty_stamps(NUM_PAPER, minutes * 60, seed)
+    drawn: list[Arriving] = []
+    for share, names in sizes:
+        how = Draw(round(share * NUM_PAPER), 1.0, server.rate, LONGEST_CALL)
+        drawn += draw_workload({name: kinds[name] for name in names}, stamps, how, seed)
+    if not even:  # a draw is in random order, several one after the other are not
+        random.Random(f"mix-{seed}").shuffle(drawn)
     return [
         each.model_copy(update={"arrival_s": stamp.arrival_s})
         for each, stamp in zip(drawn, stamps, strict=True)
     ]
 
 
-def _paper(minutes: float, *noise: str) -> Experiment:
+def _paper(minutes: float, *noise: str, even: bool = False) -> Experiment:
     noisy = dict.fromkeys(noise, ("justitia",))
-    drawn = _paper_workloads(minutes)
+    drawn = _paper_workloads(minutes, even=even)
     return Experiment(_server(SCARCE, A100), drawn, {"true": EVERY_POLICY, **noisy})
 
 
@@ -170,6 +176,7 @@ EXPERIMENTS: dict[str, Callable[[], Experiment]] = {
     "paper-1x": lambda: _paper(18),
     "paper-2x": lambda: _paper(9),
     "paper-3x": lambda: _paper(6, "lognormal:0.25", "lognormal:0.5", "lognormal:1.0"),
+    "paper-even": lambda: _paper(6, "lognormal:0.25", "lognormal:0.5", "lognormal:1.0", even=True),
     "agents-1.0": lambda: _agents(1.0, prefix_caching=True),
     "agents-2.0": lambda: _agents(2.0, prefix_caching=True),
     "agents-2.0-uncached": lambda: _agents(2.0),

@@ -222,7 +222,7 @@ def number(value: float) -> str:
 
 
 _GATES = [f"gates-{load}" for load in LOADS]
-_PAPER = ["paper-1x", "paper-2x", "paper-3x"]
+_PAPER = ["paper-1x", "paper-2x", "paper-3x", "paper-even"]
 _AGENTS = ["agents-1.0", "agents-2.0", "agents-2.0-uncached", "agents-2.0-16-slots"]
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -232,7 +232,7 @@ TABLES: dict[str, Callable[[], str]] = {
         for name in ("toy", "Llama-2-7B", "Llama-3-8B")
     },
     "gates-noise": lambda: noise_table(_GATES),
-    "paper-noise": lambda: noise_table(["paper-3x"]),
+    "paper-noise": lambda: noise_table(["paper-3x", "paper-even"]),
     "paper-families": lambda: families_table("paper-3x"),
     **{
         name: lambda name=name: policies_table(name)

@@ -5,9 +5,11 @@ Simulation against reality: the same workload simulated, and on a live server ov
     python -m evaluation.reality --shape Llama-2-7B       # on a GPU: random weights, true times
     python -m evaluation.reality --shape Llama-3-8B --blocks 29205
 
-Four steps, each a command that users have: a bench of prompts and answers of all lengths with a
-step log; the step times fitted from it; a bench of the workload under every policy; a simulation of
-the same file with the fitted constants. What was found goes to docs/results/data/reality-NAME.json.
+Five steps, each a command that users have: a bench of prompts and answers of all lengths with a
+step log; the step times fitted from it; a bench that is recorded, which tells how long it takes
+from the end of a call until the next one reaches the engine; a bench of the workload under every
+policy; a simulation of the same file with the fitted constants and that round trip before every
+call that follows another. What was found goes to docs/results/data/reality-NAME.json.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from justitia_server.simulation.step_time import read_step_time
-from justitia_server.simulation.workload import Arriving, write_workload
+from justitia_server.simulation.workload import Arriving, read_workload, write_workload
 
 from .pages import RESULTS, write_pages
 from .shapes import SHAPES, write_shape
@@ -40,9 +43,12 @@ def main() -> int:
     table = work / "step_time.json"
     _calibrate(options, serve, work, table)
     workloads = [_draw(options, work, table, seed) for seed in _seeds(options)]
+    round_trip_s = _round_trip_s(serve, work, workloads[0])
     told = {
-        "about": _about(options, table),
-        "seeds": [_compare(options, serve, work, table, workload) for workload in workloads],
+        "about": _about(options, table) | {"round_trip_s": round_trip_s},
+        "seeds": [
+            _compare(options, serve, work, table, workload, round_trip_s) for workload in workloads
+        ],
     }
     data = RESULTS / "data" / f"reality-{name}.json"
     data.parent.mkdir(parents=True, exist_ok=True)
@@ -135,16 +141,47 @@ def _draw(options: argparse.Namespace, work: Path, table: Path, seed: int) -> Pa
     return path
 
 
+def _round_trip_s(serve: str, work: Path, workload: Path) -> float:
+    """Return the mean time from the end of a call until the next reaches the engine."""
+    recorded = work / "recorded.jsonl"
+    recorded.unlink(missing_ok=True)
+    _justitia("bench", "--serve", f"{serve} --record {recorded}", "--policy", "fcfs",
+              "--workload", workload)  # fmt: skip
+    return fmean(
+        call.delay_s for each in read_workload(recorded) for call in each.calls if call.after
+    )
+
+
+def _with_round_trips(workload: Path, round_trip_s: float) -> Path:
+    """Write *workload* anew with a later start of every call that follows another."""
+    told = []
+    for each in read_workload(workload):
+        calls = [
+            call.model_copy(update={"delay_s": call.delay_s + round_trip_s}) if call.after else call
+            for call in each.calls
+        ]
+        told.append(each.model_copy(update={"calls": calls}))
+    path = workload.with_name(f"{workload.stem}-later.jsonl")
+    write_workload(path, told)
+    return path
+
+
 def _compare(
-    options: argparse.Namespace, serve: str, work: Path, table: Path, workload: Path
+    options: argparse.Namespace,
+    serve: str,
+    work: Path,
+    table: Path,
+    workload: Path,
+    round_trip_s: float,
 ) -> dict[str, Any]:
     """Return the measures of both, by policy."""
     live, simulated = work / f"live-{workload.stem}", work / f"simulated-{workload.stem}"
     _justitia("bench", "--serve", serve, "--policy", options.policies, "--workload", workload,
               "--out", live)  # fmt: skip
     ours = ",".join(name for name in options.policies.split(",") if name != "stock")
+    later = _with_round_trips(workload, round_trip_s)
     _justitia(
-        "simulate", "--workload", workload, "--policy", ours, "--out", simulated,
+        "simulate", "--workload", later, "--policy", ours, "--out", simulated,
         "--blocks", options.blocks, "--block-size", options.block_size,
         "--max-num-seqs", options.max_num_seqs, "--step-time", f"{table}:{_key(options)}",
         "--overlap" if options.overlap else "--no-overlap",
