@@ -14,6 +14,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from justitia_sdk.errors import ConfigurationError
+from justitia_server.simulation.step_time import read_step_time
+
 RESULTS = Path(__file__).parents[2] / "docs" / "results"
 LOADS = (1.0, 1.3, 2.0)
 MOST_OF_VTC = {1.0: 0.32, 1.3: 0.38, 2.0: 0.44}
@@ -153,6 +156,29 @@ def noise_table(names: Sequence[str]) -> str:
     return table(heads, rows)
 
 
+def beside_table() -> str:
+    """Return our figures beside the paper's."""
+    data = {name: read(name)["true"] for name in ("paper-1x", "paper-2x", "paper-3x")}
+    three, ours = data["paper-3x"], data["paper-3x"]["justitia"]
+    ablated = {name: ratios(of["justitia_compute"], of["justitia"]) for name, of in data.items()}
+    of_vtc = {name: ratios(of["justitia"], of["vtc"]) for name, of in data.items()}
+    rows = [
+        ["mean JCT, 3x, s", spread(values(ours, "mean_jct_s")), "about 300"],
+        ["mean JCT, 2x, s", spread(values(data["paper-2x"]["justitia"], "mean_jct_s")), "151"],
+        ["of VTC's mean, 3x", spread(of_vtc["paper-3x"]), "0.43"],
+        ["of VTC's mean, 2x", spread(of_vtc["paper-2x"]), ""],
+        ["of VTC's mean, 1x", spread(of_vtc["paper-1x"]), "about 0.7"],
+        ["of Parrot's mean (`app_fcfs`), 3x", spread(ratios(ours, three["app_fcfs"])), "0.39"],
+        ["of SRJF's mean, 3x", spread(ratios(ours, three["srjf"])), "about 1.03"],
+        ["FCFS's mean of VTC's, 3x", spread(ratios(three["fcfs"], three["vtc"])), "about 1.5"],
+        ["no later than under VTC, 3x", spread(values(ours, "share_no_later_than_vtc")), "0.92"],
+        ["worst ratio to VTC, 3x", spread(values(ours, "worst_ratio_to_vtc")), "1.26"],
+        ["`p + 2d` as the cost, 2x", spread(ablated["paper-2x"]), "1.42 (or 1.73)"],
+        ["`p + 2d` as the cost, 3x", spread(ablated["paper-3x"]), ""],
+    ]  # fmt: skip
+    return table(["", "here", "the paper"], rows)
+
+
 def families_table(name: str) -> str:
     """Return the mean completion time of each type over that under VTC."""
     data = read(name)["true"]
@@ -169,34 +195,56 @@ def families_table(name: str) -> str:
 
 def reality_table(name: str, base: str = "fcfs") -> str:
     """Return live and simulated completion times, and their ratios to *base* side by side."""
-    seeds = json.loads((RESULTS / "data" / f"reality-{name}.json").read_text())["seeds"]
+    seeds = _reality(name)["seeds"]
     rows = []
     for policy in seeds[0]["live"]:
         live, simulated = (
-            [each[where].get(policy, {}).get("mean_jct_s") for each in seeds]
-            for where in ("live", "simulated")
+            [_mean_jct(each[where], policy) for each in seeds] for where in ("live", "simulated")
         )
         live_ratios, simulated_ratios = (
-            [
-                _over(mine, each[where][base]["mean_jct_s"])
-                for mine, each in zip(of, seeds, strict=True)
-            ]
+            _over(of, [_mean_jct(each[where], base) for each in seeds])
             for where, of in (("live", live), ("simulated", simulated))
         )
-        apart = [
-            _over(mine, theirs) for mine, theirs in zip(simulated_ratios, live_ratios, strict=True)
-        ]
-        cells = (live, simulated, live_ratios, simulated_ratios, apart)
+        apart = _over(simulated_ratios, live_ratios)
+        speeds = [each["live"][policy]["throughput_tokens_s"] for each in seeds]
+        slips = [each["live"][policy]["max_slip_s"] for each in seeds]
+        cells = (live, simulated, live_ratios, simulated_ratios, apart, speeds, slips)
         rows.append([f"`{policy}`", *(_known_spread(each) for each in cells)])
     heads = [
         "policy", "live, mean JCT, s", "simulated, s", f"live, of {base}'s",
-        f"simulated, of {base}'s", "simulated over live",
+        f"simulated, of {base}'s", "simulated over live", "tokens/s, live", "worst slip, s",
     ]  # fmt: skip
     return table(heads, rows)
 
 
-def _over(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one / other
+def constants_table(name: str) -> str:
+    """Return the fitted step times, beside those that ship where there are any."""
+    about = _reality(name)["about"]
+    try:
+        shipped = read_step_time(f"{about['gpu']}/{about['model']}")
+    except ConfigurationError:
+        shipped = None
+    rows = [
+        [name, number(value), number(getattr(shipped, name)) if shipped else ""]
+        for name, value in about["constants"].items()
+    ]
+    rows.append(["round trip, s", number(about["round_trip_s"]), ""])
+    return table(["constant", "fitted", "ships"], rows)
+
+
+def _reality(name: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((RESULTS / "data" / f"reality-{name}.json").read_text())
+    return told
+
+
+def _mean_jct(measures: Mapping[str, Any], policy: str) -> float | None:
+    told: float | None = measures.get(policy, {}).get("mean_jct_s")
+    return told
+
+
+def _over(of: Sequence[float | None], other: Sequence[float | None]) -> list[float | None]:
+    pairs = zip(of, other, strict=True)
+    return [None if one is None or base is None else one / base for one, base in pairs]
 
 
 def _known_spread(of: Sequence[float | None]) -> str:
@@ -225,14 +273,16 @@ _GATES = [f"gates-{load}" for load in LOADS]
 _PAPER = ["paper-1x", "paper-2x", "paper-3x", "paper-even"]
 _AGENTS = ["agents-1.0", "agents-2.0", "agents-2.0-uncached", "agents-2.0-16-slots"]
 
+_LIVE = ("toy", "Llama-2-7B", "Llama-3-8B")
+
 TABLES: dict[str, Callable[[], str]] = {
     "gates": _gate_table,
-    **{
-        f"reality-{name}": lambda name=name: reality_table(name)
-        for name in ("toy", "Llama-2-7B", "Llama-3-8B")
-    },
+    **{f"reality-{name}": lambda name=name: reality_table(name) for name in _LIVE},
+    **{f"constants-{name}": lambda name=name: constants_table(name) for name in _LIVE},
     "gates-noise": lambda: noise_table(_GATES),
     "paper-noise": lambda: noise_table(["paper-3x", "paper-even"]),
+    "paper-beside": beside_table,
+    "agents-families": lambda: families_table("agents-2.0"),
     "paper-families": lambda: families_table("paper-3x"),
     **{
         name: lambda name=name: policies_table(name)

@@ -41,7 +41,7 @@ def completion_times(runs: Runs) -> Figure:
         jcts = sorted(each.jct_s for run in of for each in run.outcomes)
         shares = [(place + 1) / len(jcts) for place in range(len(jcts))]
         axes.step(jcts, shares, where="post", color=colour, label=policy)
-    axes.set_xscale("log")
+    _log_scale(axes, "x")
     axes.set_xlabel("completion time, seconds")
     axes.set_ylabel("share of applications done within")
     axes.legend(fontsize=8)
@@ -60,7 +60,7 @@ def by_family(runs: Runs) -> Figure:
         axes.bar(at, means, width, color=colour, label=policy)
     axes.set_xticks(range(len(families)), [name.replace("_", "\n") for name in families])
     axes.tick_params(axis="x", labelsize=8)
-    axes.set_yscale("log")
+    _log_scale(axes, "y")
     axes.set_ylabel("mean completion time, seconds")
     axes.legend(fontsize=8)
     return figure
@@ -78,7 +78,7 @@ def ratios_to_vtc(runs: Runs, vtc: Sequence[Run]) -> Figure:
         shares = [(place + 0.5) / len(ratios) for place in range(len(ratios))]
         axes.plot(shares, ratios, color=colour, label=policy)
     axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_yscale("log")
+    _log_scale(axes, "y")
     axes.set_xlim(0, 1)
     axes.set_xlabel("applications, by their ratio")
     axes.set_ylabel("completion time over that under VTC")
@@ -123,7 +123,8 @@ def who_held_the_memory(runs: Runs) -> Figure:
     panels[-1].set_xlabel(
         f"seconds; the {_MOST_APPLICATIONS_NAMED} largest applications in colour, others grey"
     )
-    panels[0].legend(fontsize=7, ncols=4, loc="upper right")
+    named = panels[0].get_legend_handles_labels()
+    figure.legend(*named, fontsize=7, ncols=4, loc="outside upper right")
     return figure
 
 
@@ -148,6 +149,17 @@ def _mean_jct(runs: Sequence[Run], family: str) -> float:
 def _coloured(runs: Runs) -> list[tuple[str, tuple[str, Sequence[Run]]]]:
     colours = [_COLOURS[place % len(_COLOURS)] for place in range(len(runs))]
     return list(zip(colours, runs.items(), strict=True))
+
+
+def _log_scale(axes: Any, which: str) -> None:
+    """Make the x or y axis logarithmic, with plain numbers on it."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = getattr(axes, f"{which}axis")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
 
 
 def _figure(
