@@ -254,13 +254,17 @@ class Simulation:
 
     def _take(self, step: Step) -> None:
         """Take what a step delivered; its iteration is the one just closed."""
-        held, now, service = self._held, self._now, 0
+        held, calls, now, service = self._held, self._calls, self._now, 0
         for request_id, num_tokens in step.delivered.items():
-            for _ in range(num_tokens):
-                held[request_id] += 1
-                service += held[request_id]
-            if num_tokens:
-                _feed(self._calls[request_id][0], now)
+            if not num_tokens:
+                continue
+            before = held[request_id]
+            held[request_id] = before + num_tokens
+            service += num_tokens * before + num_tokens * (num_tokens + 1) // 2
+            running = calls[request_id][0]
+            if now - running.fed_at > running.starved_s:
+                running.starved_s = now - running.fed_at
+            running.fed_at = now
         iteration = self._run.num_iterations
         self._run.num_iterations += 1
         self._delivered.feed(service, now, iteration)
@@ -348,9 +352,3 @@ def _expected_s(workload: Sequence[Arriving], server: Server) -> float:
     """Return about how long the run will take: until the last arrival, or all the work."""
     work = sum(each.cost for each in workload)
     return max(workload[-1].arrival_s, work / server.rate)
-
-
-def _feed(running: _Running, now: float) -> None:
-    """Take notice that an application got a token."""
-    running.starved_s = max(running.starved_s, now - running.fed_at)
-    running.fed_at = now
