@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from justitia_server.serve.toy_defaults import set_toy_environment
 from justitia_server.simulation.step_time import read_step_time
 from justitia_server.simulation.workload import Arriving, read_workload, write_workload
 
@@ -37,6 +39,8 @@ def main() -> int:
     """Run the four steps and write what they found."""
     options = _options()
     name = options.shape or "toy"
+    if name == "tiny":
+        set_toy_environment(os.environ)  # a CPU's, for the servers to inherit
     work = options.work / name
     work.mkdir(parents=True, exist_ok=True)
     serve = _serve_words(options, work)
