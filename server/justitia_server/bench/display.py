@@ -7,9 +7,8 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
 
-from ..simulation.cells import mean_cell
+from ..simulation.cells import measures_table, wide_console
 from ..simulation.outcomes import Outcome, Run
 from ..simulation.workload import Arriving
 from .play import Tally
@@ -89,14 +88,4 @@ def _is_undated(outcome: Outcome) -> bool:
 
 def print_table(findings: Findings, title: str) -> None:
     """Print the measures that matter most, a row a policy; what nobody knows is left out."""
-    table = Table(title=title, title_justify="left")
-    told = findings.summary()["policies"]
-    columns = [name for name in _SHOWN if any(name in of for of in told.values())]
-    table.add_column("policy")
-    for name in columns:
-        table.add_column(_SHOWN[name], justify="right")
-    for policy, of in told.items():
-        table.add_row(policy, *(mean_cell(of[name]) if name in of else "" for name in columns))
-    console = Console()
-    console.width = max(console.width, 120)  # where it goes to a file, too
-    console.print(table)
+    wide_console().print(measures_table(findings.summary()["policies"], _SHOWN, title))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +11,8 @@ import typer
 from justitia_sdk.errors import ConfigurationError
 
 from .options import (
+    CapacityOptions,
     DrawOptions,
-    ServerOptions,
     seeds,
     some_names,
     takes,
@@ -23,7 +22,6 @@ from .simulate import quiet_engine
 
 if TYPE_CHECKING:
     from justitia_server.bench.servers import Target
-    from justitia_server.simulation.server import Server
     from justitia_server.simulation.workload import Arriving
 
 BENCH_HELP = """
@@ -49,27 +47,7 @@ measure (JSON). The exit code is 1 where an application failed.
 _POLICIES = "justitia,vtc,stock"
 
 
-@dataclass(frozen=True, slots=True)
-class DrawnForOptions:
-    """The server that a workload is drawn for."""
-
-    blocks: Annotated[int, typer.Option(help="KV blocks.", min=1)] = 459
-    block_size: Annotated[int, typer.Option(help="Tokens a block.", min=1)] = 16
-    step_time: Annotated[
-        str, typer.Option(help="GPU/MODEL of the table that ships, or FILE:GPU/MODEL.")
-    ] = "A100-80GB SXM/Llama-2-7B"
-
-    def server(self) -> Server:
-        """
-        Return the server.
-
-        Raises:
-            ConfigurationError: Its step time is unknown.
-        """
-        return ServerOptions(self.blocks, self.block_size, self.step_time).server()
-
-
-@takes(drawn=DrawOptions, drawn_for=DrawnForOptions)
+@takes(drawn=DrawOptions, drawn_for=CapacityOptions)
 def bench(
     *,
     url: Annotated[
@@ -116,7 +94,7 @@ def bench(
         Path | None, typer.Option(help="Folder for a report: one HTML file, and its pictures.")
     ] = None,
     drawn: DrawOptions,
-    drawn_for: DrawnForOptions,
+    drawn_for: CapacityOptions,
 ) -> None:
     """Bench; see BENCH_HELP."""
     _check_mode(url, serve, policy, label)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -70,14 +70,32 @@ def _default(field: Field[Any]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """The server."""
+class CapacityOptions:
+    """The server that a workload is drawn for."""
 
     blocks: Annotated[int, typer.Option(help="KV blocks.", min=1)] = 459
     block_size: Annotated[int, typer.Option(help="Tokens a block.", min=1)] = 16
     step_time: Annotated[
         str, typer.Option(help="GPU/MODEL of the table that ships, or FILE:GPU/MODEL.")
     ] = "A100-80GB SXM/Llama-2-7B"
+
+    def server(self) -> Server:
+        """
+        Return the server.
+
+        Raises:
+            ConfigurationError: Its step time is unknown.
+        """
+        from justitia_server.simulation.server import Server
+        from justitia_server.simulation.step_time import read_step_time
+
+        return Server(read_step_time(self.step_time), self.blocks, self.block_size)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions(CapacityOptions):
+    """The server."""
+
     max_num_seqs: Annotated[int, typer.Option(help="Most sequences in a batch.", min=1)] = 256
     max_num_batched_tokens: Annotated[
         int, typer.Option(help="Most tokens a step computes.", min=1)
@@ -94,17 +112,12 @@ class ServerOptions:
         Raises:
             ConfigurationError: vLLM could not run it, or its step time is unknown.
         """
-        from justitia_server.simulation.server import Server
-        from justitia_server.simulation.step_time import read_step_time
-
-        return Server(
-            read_step_time(self.step_time),
-            self.blocks,
-            self.block_size,
-            self.max_num_seqs,
-            self.max_num_batched_tokens,
-            self.prefix_caching,
-            self.overlap,
+        return replace(
+            CapacityOptions.server(self),
+            max_num_seqs=self.max_num_seqs,
+            max_num_batched_tokens=self.max_num_batched_tokens,
+            prefix_caching=self.prefix_caching,
+            overlap=self.overlap,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DrawOptions, ServerOptions, takes, writable_folder
+from .options import CapacityOptions, DrawOptions, takes, writable_folder
 from .simulate import quiet_engine
 
 workload_app = typer.Typer(
@@ -16,13 +16,13 @@ workload_app = typer.Typer(
 
 
 @workload_app.command()
-@takes(drawn=DrawOptions, on=ServerOptions)
+@takes(drawn=DrawOptions, on=CapacityOptions)
 def make(
     *,
     out: Annotated[Path, typer.Argument(help="File to write.")],
     seed: Annotated[int, typer.Option(help="Of all choices.")] = 1,
     drawn: DrawOptions,
-    on: ServerOptions,
+    on: CapacityOptions,
 ) -> None:
     """Draw applications onto arrivals, at an offered load on a server; counts are never changed."""
     quiet_engine()

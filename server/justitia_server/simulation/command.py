@@ -7,9 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from .cells import mean_cell
+from .cells import measures_table, wide_console
 from .drawing import offered_load
 from .explain import explain
 from .findings import Findings
@@ -54,12 +53,11 @@ def run_simulate(
             progress.update(bar, completed=sum(share.values()))
 
         findings = run_study(study, num_processes=num_processes, ended=ended)
-    shown = Console()
-    shown.width = max(shown.width, 120)  # where it goes to a file, too
-    shown.print(_table(findings, study))
-    if study.explain is not None:
-        for (_, seed), run in findings.runs.items():
-            shown.print(explain(study.explain, run, findings.alone[seed]) or "")
+    seeds = len(study.workloads)
+    title = f"{study.predicted_cost} costs" + (f", mean of {seeds} seeds" if seeds > 1 else "")
+    shown = wide_console()
+    shown.print(measures_table(findings.summary()["policies"], _SHOWN, title))
+    _print_explained(findings, study, shown)
     if out is not None:
         findings.write(out)
         console.print(f"Written: {out / 'summary.json'}, {out / 'applications.csv'}")
@@ -67,6 +65,13 @@ def run_simulate(
         from .report import write_report
 
         console.print(f"Written: {write_report(findings, study, about, report)}")
+
+
+def _print_explained(findings: Findings, study: Study, console: Console) -> None:
+    """Print where the time of the application in question went, of seeds that have it."""
+    for (_, seed), run in findings.runs.items():
+        if study.explain and (told := explain(study.explain, run, findings.alone[seed])):
+            console.print(told)
 
 
 def describe(workload: Sequence[Arriving], server: Server, rate: float) -> str:
@@ -79,15 +84,3 @@ def describe(workload: Sequence[Arriving], server: Server, rate: float) -> str:
         f"{workload[-1].arrival_s - workload[0].arrival_s:.0f} s: offered load "
         f"{offered_load(workload, rate):.2f} on {server.capacity:,} KV tokens"
     )
-
-
-def _table(findings: Findings, study: Study) -> Table:
-    seeds = len(study.workloads)
-    title = f"{study.predicted_cost} costs" + (f", mean of {seeds} seeds" if seeds > 1 else "")
-    table = Table(title=title, title_justify="left")
-    table.add_column("policy")
-    for heading in _SHOWN.values():
-        table.add_column(heading, justify="right")
-    for policy, told in findings.summary()["policies"].items():
-        table.add_row(policy, *(mean_cell(told[name]) for name in _SHOWN))
-    return table
