@@ -1,9 +1,9 @@
 """
 Who is calling: the application and the stage that calls made here belong to.
 
-Owns the one context variable of the SDK. A scope is immutable; `attach` makes it the ambient one
-and returns a token, `detach` takes the token back; nothing else moves ambient state. Knows nothing
-of HTTP libraries.
+Owns the one context variable of the SDK, and which addresses are known to be Justitia servers. A
+scope is immutable; `attach` makes it the ambient one and returns a token, `detach` takes the token
+back; nothing else moves ambient state. Knows nothing of HTTP libraries.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from .protocol import (
     encode_hints,
 )
 
+justitia_servers: set[str] = set()  # base URLs of this process whose replies said what they are
+
 
 class Application:
     """
@@ -43,7 +45,8 @@ class Application:
         self._facts = facts
         self._root = root
         self._stages: dict[str, int] = {}
-        self._servers: dict[str, str | None] = {}  # base URL -> credential
+        self._asked: dict[str, str | None] = {}  # base URL of its calls -> credential
+        self._told: set[str] = set()  # those of them that heard of the end
         self._is_finished = False
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -119,27 +122,34 @@ class Application:
         Tell the server, in the background, that no more calls will come; leaving the scope does.
 
         Does nothing the second time, for a nested application, in a forked child, and where no
-        Justitia server has answered.
+        Justitia server is known to be: nothing has come from there yet that said so.
         """
         if self._root is not None or os.getpid() != self._pid:
             return
         with self._lock:
-            if self._is_finished:
-                return
             self._is_finished = True
-            servers = dict(self._servers)
-        for base_url, authorization in servers.items():
-            finisher.tell(Ending(self.app_id, base_url, authorization))
+        self._tell()
 
-    def note_server(self, base_url: str, authorization: str | None) -> None:
-        """Remember that a Justitia server answered, so that it hears of the end."""
+    def note_asked(self, base_url: str, authorization: str | None) -> None:
+        """Remember where a call goes: a Justitia server there is to hear of the end."""
         root = self.root
         with root._lock:
-            is_new = base_url not in root._servers
-            root._servers[base_url] = authorization
-            is_too_late = is_new and root._is_finished
-        if is_too_late and os.getpid() == root._pid:
-            finisher.tell(Ending(root.app_id, base_url, authorization))
+            root._asked[base_url] = authorization
+
+    def note_justitia(self, base_url: str) -> None:
+        """Take notice that *base_url* is a Justitia server, perhaps after the end."""
+        root = self.root
+        if root._is_finished and base_url in root._asked and os.getpid() == root._pid:
+            root._tell()
+
+    def _tell(self) -> None:
+        """Tell the Justitia servers that were asked, each once."""
+        with self._lock:
+            untold = (self._asked.keys() & justitia_servers) - self._told
+            self._told |= untold
+            endings = [Ending(self.app_id, url, self._asked[url]) for url in untold]
+        for ending in endings:
+            finisher.tell(ending)
 
     def scope_of(self, stage: str | None) -> Scope:
         """Return the scope of a stage, which gets the next number if it is new."""

@@ -118,6 +118,6 @@ def _post(ending: Ending, *, timeout_s: float) -> None:
 
 
 finisher = Finisher()
-atexit.register(finisher.flush, 1.0)
+atexit.register(finisher.flush, finisher.timeout_s)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=finisher.reset)

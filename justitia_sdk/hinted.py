@@ -14,7 +14,7 @@ class HintedClient(BaseClient[Any, Any]):
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         request = super()._build_request(options, **kwargs)
-        add_hints(request, options)
+        add_hints(self, request, options)
         return request
 
     def _process_response(self, *, response: Any, **kwargs: Any) -> Any:

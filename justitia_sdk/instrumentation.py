@@ -73,7 +73,7 @@ def _hinting(original: Method) -> Method:
     def _build_request(self: Any, options: Any, **kwargs: Any) -> Any:
         request = original(self, options, **kwargs)
         if _is_on.is_set():
-            add_hints(request, options)
+            add_hints(self, request, options)
         return request
 
     return _build_request

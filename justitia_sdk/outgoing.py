@@ -13,7 +13,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from .context import current_scope
+from .context import current_scope, justitia_servers
 from .failopen import fail_open
 from .ids import new_ulid
 from .protocol import HINTS_HEADER, SERVER_HEADER
@@ -21,29 +21,34 @@ from .protocol import HINTS_HEADER, SERVER_HEADER
 RETRY_COUNT_HEADER = "x-stainless-retry-count"  # set by the client on every attempt, from 0
 
 
-def add_hints(request: Any, options: Any) -> None:
+def add_hints(client: Any, request: Any, options: Any) -> None:
     """
     Put the ambient scope's hints on *request*, unless it has some; outside any scope do nothing.
 
     Args:
+        client: The official client that sends it.
         request: The HTTP request of one attempt.
         options: The client's options of the call; their idempotency key is constant over retries.
     """
     with fail_open("hints", "the call goes out without hints"):
         scope = current_scope()
-        if scope is None or request.method != "POST" or HINTS_HEADER in request.headers:
+        if scope is None or request.method != "POST":
             return
-        attempt = attempt_of(request)
-        request.headers[HINTS_HEADER] = scope.header(call=_call_of(options), attempt=attempt)
+        scope.application.note_asked(str(client.base_url), request.headers.get("Authorization"))
+        if HINTS_HEADER not in request.headers:
+            attempt = attempt_of(request)
+            request.headers[HINTS_HEADER] = scope.header(call=_call_of(options), attempt=attempt)
 
 
 def hear_server(client: Any, response: Any) -> None:
-    """Tell the ambient application if a Justitia server has answered."""
+    """Take notice if a Justitia server has answered: it is told when applications end."""
     with fail_open("reply", "the server will not be told when the application ends"):
-        scope = current_scope()
-        if scope is not None and SERVER_HEADER in response.headers:
-            authorization = response.request.headers.get("Authorization")
-            scope.application.note_server(str(client.base_url), authorization)
+        if SERVER_HEADER not in response.headers:
+            return
+        base_url = str(client.base_url)
+        justitia_servers.add(base_url)
+        if (scope := current_scope()) is not None:
+            scope.application.note_justitia(base_url)
 
 
 def attempt_of(request: Any) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.server import SCARCE_KV, LiveServer
-from support.traffic import Applications
+from support.traffic import Applications, is_empty
 from typer.testing import CliRunner
 
 from justitia_sdk.errors import ConfigurationError, ServerUnavailable
@@ -149,7 +149,7 @@ def test_what_cannot_be_run_is_refused_before_any_call(
 
 
 def test_sigterm_in_the_midst_of_a_run_ends_its_calls(server: LiveServer, tmp_path):
-    """The server that is up stays up, and serves none of them any more."""
+    """The server that is up stays up, serves none of them any more, and knows that they ended."""
     long = application("long", 0.0, *(call(place, p=500, d=3000) for place in range(4)))
     path = written(tmp_path / "workload.jsonl", [long])
     process = subprocess.Popen(
@@ -163,7 +163,7 @@ def test_sigterm_in_the_midst_of_a_run_ends_its_calls(server: LiveServer, tmp_pa
     _, said = process.communicate(timeout=30)
     assert (process.returncode, "Traceback" in said) == (130, False)
     assert "stopped; no server of this bench is left running" in said
-    applications.wait_for(lambda told: told.state()["num_running_calls"] == 0)
+    applications.wait_for(is_empty)
 
 
 def test_ctrl_c_while_a_server_starts_leaves_no_process(workload):

@@ -101,6 +101,11 @@ class Applications:
         """Return all applications shown."""
         return self.get("").json()["data"]
 
+    def unfinished(self) -> dict[str, Any]:
+        """Return the scheduler's state and the applications that have not ended."""
+        open_ones = [each for each in self.list() if each["state"] != "finished"]
+        return self.state() | {"unfinished": open_ones}
+
     def metric(self, name: str, **labels: str) -> float:
         """Return one sample of `/metrics`, nought when it is not there."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
@@ -114,7 +119,7 @@ class Applications:
         """Wait until *condition(self)* holds."""
         until = time.monotonic() + seconds
         while not condition(self):
-            assert time.monotonic() < until, f"not within {seconds} s: {self.state()}"
+            assert time.monotonic() < until, f"not within {seconds} s: {self.unfinished()}"
             time.sleep(0.05)
 
 

@@ -118,6 +118,7 @@ def _prepared(
 async def _warm_up(live: LiveApplication) -> None:
     """Make one call before all others, so that none pays for the server's first."""
     try:
+        await live.connect()  # from its reply the SDK knows that it is to tell of the end
         async with live.open():
             await live.call(_WARM_UP.calls[0])
     except CallFailed as failed:

@@ -12,6 +12,7 @@ import pytest
 
 import justitia_sdk
 from justitia_sdk import failopen
+from justitia_sdk.context import justitia_servers
 from justitia_sdk.finishing import finisher
 from justitia_sdk.protocol import HINTS_HEADER, Hints, decode_hints
 
@@ -183,6 +184,7 @@ def server(_http_server: _Server, monkeypatch: pytest.MonkeyPatch) -> FakeServer
     """Return a server with nothing recorded, which clients find without being told."""
     state = FakeServer(base_url=f"http://127.0.0.1:{_http_server.server_port}/v1")
     monkeypatch.setattr(Handler, "state", state, raising=False)
+    justitia_servers.clear()  # all tests' servers have one address
     monkeypatch.setenv("OPENAI_BASE_URL", state.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     return state

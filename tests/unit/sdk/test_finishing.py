@@ -38,6 +38,15 @@ def test_plain_server_hears_nothing(server: Any) -> None:
     assert len(server.requests) == 1
 
 
+def test_application_is_ended_though_none_of_its_calls_was_answered(justitia_server: Any) -> None:
+    """That the address is a Justitia server was learned from another call's reply."""
+    call()
+    justitia_server.failures.append("hang")
+    with justitia.application("triage") as app, pytest.raises(openai.APITimeoutError):
+        justitia.OpenAI(timeout=0.1, max_retries=0).chat.completions.create(**PROMPT)
+    assert justitia_server.finished() == [app.app_id]
+
+
 def test_application_without_calls_tells_nobody(justitia_server: Any) -> None:
     """What no server has seen has no end to tell."""
     with justitia.application("triage"):
