@@ -18,7 +18,8 @@ from justitia_sdk.protocol import ApplicationHints
 
 from ..engine.carrier import EXTRA_ARGS_KEY, pack
 from ..fairness.accounts import DEFAULT_TENANT, UNHINTED_TYPE, ApplicationFacts, CallFacts
-from ..prediction.base import Prediction, Predictor, Question
+from ..prediction.base import Prediction, Question
+from ..prediction.ladder import LadderPredictor
 from ..prediction.outlook import Outlook, outlooks
 from .arrival import Arrival, arrival
 from .metrics import PREDICTIONS, count_hints
@@ -37,7 +38,7 @@ class _Remembered:
 class Intake:
     """Turns what arrives over HTTP into facts for the scheduler."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: LadderPredictor) -> None:
         self.predictor = predictor
         # An application is predicted once; the engine holds the truth, so forgetting is harmless.
         self._applications: OrderedDict[str, _Remembered] = OrderedDict()
