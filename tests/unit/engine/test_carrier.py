@@ -1,5 +1,7 @@
 """What the API process tells the engine process survives the way."""
 
+from dataclasses import replace
+
 import pytest
 
 from justitia_sdk.errors import AccountingError, ConfigurationError
@@ -7,17 +9,29 @@ from justitia_server.engine.carrier import pack, unpack
 from justitia_server.engine.settings import Settings
 from justitia_server.fairness.accounts import ApplicationFacts, CallFacts
 
+FACTS = ApplicationFacts("a", "té", "tenant", 2.5, 1e6, "plan")
+
 
 def test_facts_survive():
     """Unpacking gives back what was packed."""
-    facts = ApplicationFacts("a", "té", "tenant", 2.5, 1e6, "plan")
     call = CallFacts("c", 2, "map", 3, True)
-    assert unpack(pack(facts, call)) == (facts, call)
+    assert unpack(pack(FACTS, call)) == (FACTS, call)
+
+
+def test_facts_told_anew_replace_those_told_before():
+    """Two calls of one application, its prediction revised in between."""
+    revised = replace(FACTS, predicted_cost=2e6)
+    told = [unpack(pack(facts, CallFacts()))[0] for facts in (FACTS, revised, FACTS)]
+    assert told == [FACTS, revised, FACTS]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "[[],[]]", '{"a":1}', "[[1,2,3,4,5,6,7,8,9],[]]", "[1,2]"]
-)
+    "text",
+    [
+        "", "[]", "[[],[]]", '{"a":1}', "[[1,2,3,4,5,6,7,8,9],[]]", "[1,2]",
+        "[{},{}]", '[{"app_id":"a","weight":"heavy"},{}]', '[{"app_id":"a"},{"attempt":"x"}]',
+    ],
+)  # fmt: skip
 def test_anything_else_is_refused(text):
     """A string that is not ours is an error, never a half-read fact."""
     with pytest.raises(AccountingError, match="not ours"):
