@@ -12,8 +12,6 @@ from ..fairness.call_queue import CallQueue
 from ..fairness.policies.base import Policy, precedes
 from .meter import Meter
 
-CALL_ATTRIBUTE = "justitia_call"
-
 
 class Rank:
     """
@@ -38,8 +36,14 @@ class Rank:
 
 def call_of(request: Request) -> Call:
     """Return the call that *request* is; the scheduler binds one to every request it takes."""
-    call: Call = getattr(request, CALL_ATTRIBUTE)
+    call: Call = request.justitia_call
     return call
+
+
+def bind_call(request: Request, call: Call) -> None:
+    """Let *request* and *call* be one; whoever ends the call unbinds it from the request."""
+    request.justitia_call = call
+    call.request = request
 
 
 class ApplicationRequestQueue(RequestQueue):  # type: ignore[misc]
@@ -48,21 +52,27 @@ class ApplicationRequestQueue(RequestQueue):  # type: ignore[misc]
     def __init__(self, policy: Policy, meter: Meter) -> None:
         self._calls = CallQueue(policy)
         self._meter = meter
+        self._peeked: Call | None = None
 
     def add_request(self, request: Request) -> None:
         """Let *request* wait."""
         self._calls.add(call_of(request))
 
     def pop_request(self) -> Request:
-        """Remove and return the request to serve next."""
-        call = self._calls.pop()
+        """Remove and return the request peeked at, which vLLM has made room for; else the next."""
+        call = self._peeked
+        if call is None or call.queue is not self._calls:
+            call = self._calls.peek()
+        self._peeked = None
+        self._calls.remove(call)
         self._meter.admit(call)
         request: Request = call.request
         return request
 
     def peek_request(self) -> Request:
         """Return the request to serve next."""
-        request: Request = self._calls.peek().request
+        self._peeked = call = self._calls.peek()
+        request: Request = call.request
         return request
 
     def prepend_request(self, request: Request) -> None:

@@ -41,7 +41,7 @@ from .carrier import EXTRA_ARGS_KEY, unpack
 from .meter import Meter
 from .prefix_sharing import watch_sharing
 from .recorder import Recorder
-from .request_queue import CALL_ATTRIBUTE, ApplicationRequestQueue, Rank, call_of
+from .request_queue import ApplicationRequestQueue, Rank, bind_call, call_of
 from .settings import Settings
 from .step_log import StepLog
 from .step_shape import shape_of
@@ -112,8 +112,7 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         """Open the call's account, tag it, and queue it."""
         if request.request_id not in self.requests:  # else the next input of a session
             call = self._take_in(request)
-            call.request = request
-            setattr(request, CALL_ATTRIBUTE, call)
+            bind_call(request, call)
             request.priority = Rank(self.ledger.policy, call)
             if self.recorder is not None:
                 self._note(self.recorder.begin, call, self.clock())

@@ -37,6 +37,9 @@ class _Calls:
     def remove(self, groups: tuple[str, ...]) -> None:
         """Take notice that a call waits here no more."""
         self.num_waiting -= 1
+        if not self.num_waiting:
+            self.entries.clear()
+            return
         self.head()
         if len(self.entries) > 2 * self.num_waiting + 16:
             # A call that went and came back may be here several times.
@@ -156,6 +159,7 @@ class CallQueue:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._root: _Groups | _Calls | None = None  # its kind is known with the first call
+        self._alone: Call | None = None  # the one call that waits, if it is not in the tree
         self.num_waiting = 0
 
     def __len__(self) -> int:
@@ -163,6 +167,8 @@ class CallQueue:
 
     def __iter__(self) -> Iterator[Call]:
         """Yield all waiting calls, group by group in order. Cost: O(n log n)."""
+        if self._alone is not None:
+            return iter((self._alone,))
         return iter(self._root if self._root is not None else ())
 
     def add(self, call: Call) -> None:
@@ -174,13 +180,16 @@ class CallQueue:
         """
         if call.queue is not None:
             raise AccountingError(f"call {call.request_id} waits already")
-        groups = self._policy.groups(call.account)
-        if self._root is None:
-            self._root = _make(self, self._policy, 0, groups)
         call.queue = self
         call.account.num_waiting += 1
         self.num_waiting += 1
-        self._root.add(call, groups)
+        if self.num_waiting == 1:
+            self._alone = call
+            return
+        if self._alone is not None:
+            self._add_to_tree(self._alone)
+            self._alone = None
+        self._add_to_tree(call)
 
     def peek(self) -> Call:
         """
@@ -189,6 +198,8 @@ class CallQueue:
         Raises:
             IndexError: No call waits.
         """
+        if self._alone is not None:
+            return self._alone
         head = self._root.head() if self._root is not None else None
         if head is None:
             raise IndexError("no call waits")
@@ -212,6 +223,9 @@ class CallQueue:
         call.queue = None
         call.account.num_waiting -= 1
         self.num_waiting -= 1
+        if self._alone is not None:
+            self._alone = None
+            return
         assert self._root is not None
         self._root.remove(self._policy.groups(call.account))
 
@@ -219,3 +233,9 @@ class CallQueue:
         """Take notice that keys of *account*'s groups may have fallen. Cost: O(1)."""
         if self._root is not None:
             self._root.refresh(self._policy.groups(account))
+
+    def _add_to_tree(self, call: Call) -> None:
+        groups = self._policy.groups(call.account)
+        if self._root is None:
+            self._root = _make(self, self._policy, 0, groups)
+        self._root.add(call, groups)

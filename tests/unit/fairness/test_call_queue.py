@@ -229,6 +229,30 @@ def test_an_empty_queue_has_nothing_to_peek():
         queue.pop()
 
 
+def test_a_call_alone_is_overtaken_by_a_second():
+    """It waited before there was anything to compare it with; either way round."""
+    policy = ByRank()
+    one, two = application("one", 1), application("two", 2)
+    policy.ranks = {("one", 1): 9, ("two", 1): 3}
+    calls = [call(one, 1), call(two, 2)]
+    for first, second in (calls, calls[::-1]):
+        queue = queue_of(policy, first)
+        assert list(queue) == [queue.peek()] == [first]
+        queue.add(second)
+        assert list(queue) == drained(queue) == calls[::-1]
+
+
+def test_a_call_alone_that_goes_is_gone():
+    """Removed or popped, nothing waits."""
+    queue, only = CallQueue(ByRank()), call(application("a"), 1)
+    for leave in (lambda: queue.remove(only), queue.pop):
+        queue.add(only)
+        leave()
+        assert (len(queue), list(queue)) == (0, [])
+        with pytest.raises(IndexError):
+            queue.peek()
+
+
 def test_what_is_removed_is_not_kept():
     """However many applications and calls have passed through, nothing is left of them."""
     policy = ByRank()

@@ -24,7 +24,8 @@ class Justitia(BasePolicy):
 
     def groups(self, account: Account) -> tuple[str, ...]:
         """Return the tenant and the application."""
-        return (account.facts.tenant, account.app_id)
+        facts = account.facts
+        return (facts.tenant, facts.app_id)
 
     def key(self, call: Call, depth: int) -> Key:
         """Return (Phi, arrival), then (F, arrival), then the place in the application."""
