@@ -189,17 +189,23 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         scheduled = scheduler_output.num_scheduled_tokens
         if self.sharing is not None and scheduled:
             self.sharing.end_schedule()
-        if scheduler_output.total_num_scheduled_tokens > len(scheduled):  # not only decodes
-            self._count_prefill(scheduled)
+        num_beyond = scheduler_output.total_num_scheduled_tokens - len(scheduled)
+        if num_beyond > 0:  # not only decodes
+            self._count_prefill(scheduled, num_beyond)
         if self.recorder is not None:
             self._note(self._record_hits, self.recorder, scheduler_output)
         super()._update_after_schedule(scheduler_output)
         if self.step_log is not None and scheduled:
             self._note(self._plan_step, self.step_log, scheduler_output)
 
-    def _count_prefill(self, scheduled: dict[str, int]) -> None:
-        """Count the tokens about to be computed that deliver nothing; one alone is not seen."""
-        for request_id, num_tokens in scheduled.items():
+    def _count_prefill(self, scheduled: dict[str, int], num_beyond: int) -> None:
+        """
+        Count the tokens about to be computed that deliver nothing; one alone is not seen.
+
+        Of those *scheduled*, *num_beyond* are beyond one a request. Those just admitted stand last,
+        so the search begins there, and ends when so many are found.
+        """
+        for request_id, num_tokens in reversed(scheduled.items()):
             if num_tokens == 1:
                 continue
             request = self.requests[request_id]
@@ -208,6 +214,9 @@ class FairOrder(Scheduler):  # type: ignore[misc]
                 account.num_recomputed_tokens += num_tokens
             else:
                 account.num_prefill_tokens += num_tokens
+            num_beyond -= num_tokens - 1
+            if not num_beyond:
+                return
 
     def _preempt_request(self, request: Request, *args: Any, **kwargs: Any) -> None:
         call_of(request).account.num_preemptions += 1
