@@ -144,3 +144,79 @@ def test_a_call_preempted_with_its_output_under_way_is_read_until_that_has_come(
         meter.end_step(books.now)
         meter.read()
     assert call.account.attained_service == call_cost(10, 4)
+
+
+def running(books, meter, app_id, **told):
+    """Let a call of ten prompt tokens run; whoever gives it tokens sets them on its request."""
+    call = books.call(app_id, prompt=10, **told)
+    call.request = SimpleNamespace(num_output_tokens=0, num_stale_output_tokens=0)
+    books.queue.remove(call)
+    meter.admit(call)
+    return call
+
+
+def step(books, meter, *calls, seconds=1.0):
+    """Give *calls* a token each and close the step; return whether it was read."""
+    readings = []
+    books.ledger.meter = lambda: (readings.append(None), meter.read())
+    for call in calls:
+        call.request.num_output_tokens += 1
+    books.now += seconds
+    meter.end_step(books.now)
+    return bool(readings)
+
+
+def quiet_meter(**options):
+    """Return books with one endless call, and a meter that has been told nobody need be read."""
+    books = Books(**options)
+    meter = Meter(books.ledger)
+    rest = running(books, meter, "rest", cost=1e9)
+    assert not step(books, meter, rest)
+    assert not step(books, meter, rest)
+    return books, meter, rest
+
+
+def test_one_who_comes_while_all_is_quiet_is_dated_when_it_leaves():
+    """Cost 20 at half the service: 13 + 14 + 15 are given in three steps, and 40 are enough."""
+    books, meter, rest = quiet_meter()
+    account = running(books, meter, "b", cost=20.0).account
+    came = books.ledger.iteration
+    reads = [step(books, meter, rest) for _ in range(5)]
+    assert account.fair_finished_iteration == came + 2
+    assert True in reads[:3]
+
+
+def test_the_end_of_a_grace_period_is_noticed_while_all_is_quiet():
+    """Steps of half a second; two seconds after its call ended an application is paused."""
+    books, meter, rest = quiet_meter(idle_grace_s=2.0)
+    call = running(books, meter, "b", cost=1e6)
+    step(books, meter, rest, call)
+    meter.close(call)
+    books.end(call)
+    paused = []
+    for _ in range(5):
+        step(books, meter, rest, seconds=0.5)
+        paused.append(call.account.is_paused)
+    assert paused == [False, False, False, True, True]
+
+
+def test_use_beyond_the_prediction_by_a_call_that_ends_is_noticed_in_that_step():
+    """It was told to cost 100 and used 155."""
+    books, meter, rest = quiet_meter()
+    call = running(books, meter, "b", cost=100.0)
+    assert not step(books, meter, rest)
+    call.request.num_output_tokens = 10
+    meter.close(call)
+    books.end(call)
+    assert step(books, meter, rest)
+    assert call.account.predicted_cost == call_cost(10, 10)
+
+
+def test_the_end_of_the_last_call_is_noticed_in_that_step():
+    """The finished leave the reference then, whatever it was told they would cost."""
+    books, meter, rest = quiet_meter()
+    rest.account.is_finishing = True
+    meter.close(rest)
+    books.end(rest)
+    step(books, meter)
+    assert rest.account.lateness_iterations == 0

@@ -23,6 +23,9 @@ class Feed(Protocol):
     def most(self, unread: float) -> float:
         """Return the most `take` could give if *unread* were charged now."""
 
+    def room(self, service: float) -> float:
+        """Return what may be charged before `take` could give *service*; 0 if time alone will."""
+
     def take(self) -> float:
         """Return the service to feed now, and begin anew."""
 
@@ -41,6 +44,10 @@ class DeliveredFeed:
     def most(self, unread: float) -> float:
         """Return what was charged and *unread*."""
         return self.pending + unread
+
+    def room(self, service: float) -> float:
+        """Return *service* less what was charged."""
+        return service - self.pending
 
     def take(self) -> float:
         """Return what was charged."""
@@ -65,6 +72,10 @@ class NominalFeed:
     def most(self, unread: float) -> float:
         """Return M for each iteration, and for the one under way."""
         return (self._num_iterations + 1) * self._capacity
+
+    def room(self, service: float) -> float:
+        """Return 0: it will be given whatever is charged."""
+        return 0
 
     def take(self) -> float:
         """Return M for each iteration."""

@@ -253,6 +253,15 @@ class Ledger:
             or self.idle.next_grace_end_at <= now
         )
 
+    def quiet_service(self) -> float:
+        """
+        Return below which *unread* service `needs_reading` goes on saying no, 0 where it may not.
+
+        To be asked when it says no; holds until a grace period ends or the books change: until a
+        call arrives, is charged, or ends.
+        """
+        return self.feed.room(self.reference.service_until_departure())
+
     def skip_iteration(self) -> None:
         """Close an engine iteration in which nothing need be read. Cost: O(1)."""
         self.feed.end_iteration()

@@ -49,6 +49,7 @@ class Reference:
         self._departures: list[tuple[float, str]] = []  # superseded entries stay until popped
         self._total_weight: float = 0  # of tenants with anyone backlogged
         self._num_active = 0  # such tenants
+        self._until_departure: float | None = None  # of service; None where an event changed it
         self._sweep_at = 64  # tenants known at which those of whom nothing is left are dropped
 
     def __len__(self) -> int:
@@ -103,6 +104,7 @@ class Reference:
             needed = (tenant.next_departure - self.virtual_time) * self._total_weight
             if service < needed:
                 self.virtual_time += service / self._total_weight
+                self._until_departure = None
                 break
             service -= needed
             self.virtual_time = tenant.next_departure
@@ -152,12 +154,18 @@ class Reference:
     # -- questions -----------------------------------------------------------------------
 
     def service_until_departure(self) -> float:
-        """Return how much service the next one to leave still needs; infinite if none is there."""
-        tenant = self._next_to_depart()
-        if tenant is None:
-            return math.inf
-        assert tenant.next_departure is not None
-        return (tenant.next_departure - self.virtual_time) * self._total_weight
+        """
+        Return how much service the next one to leave still needs; infinite if none is there.
+
+        Cost: O(1) where nothing has happened since it was last asked, as in most engine steps.
+        """
+        if self._until_departure is None:
+            tenant = self._next_to_depart()
+            due = None if tenant is None else tenant.next_departure
+            self._until_departure = (
+                math.inf if due is None else (due - self.virtual_time) * self._total_weight
+            )
+        return self._until_departure
 
     def service_until_fair_finish(self, app_id: str) -> float:
         """
@@ -196,6 +204,7 @@ class Reference:
 
     def _reckon(self, tenant: Tenant) -> None:
         """Note *tenant*'s next departure after an event in it, and whether it has any."""
+        self._until_departure = None
         was_active = tenant.next_departure is not None
         due = tenant.next_departure = tenant.departure_due()
         if due is None:

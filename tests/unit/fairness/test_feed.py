@@ -23,6 +23,14 @@ def test_delivered_is_at_most_what_was_and_what_may_be_charged():
     assert feed.take() == 30
 
 
+def test_room_is_what_may_still_be_charged():
+    """42 less 30; the nominal clock goes on whatever is charged, so no room is safe there."""
+    delivered, nominal = DeliveredFeed(), NominalFeed(100)
+    for feed in (delivered, nominal):
+        feed.pending += 30
+    assert (delivered.room(42), nominal.room(42)) == (12, 0)
+
+
 def test_nominal_is_the_capacity_of_every_iteration():
     """Once, whatever was charged."""
     feed = NominalFeed(100)

@@ -175,6 +175,15 @@ def test_nothing_need_be_read_while_nobody_can_leave_the_reference():
     assert books.ledger.needs_reading(70, books.now)
 
 
+def test_the_service_that_may_go_unread_is_where_a_reading_is_needed():
+    """a has 100 to go, 30 of them charged; by the nominal clock it must be asked every time."""
+    for policy, quiet_service in [("justitia", 70), ("justitia_nominal", 0)]:
+        books = Books(policy)
+        books.call("a", cost=100.0)
+        books.deliver(books.call("a", prompt=29))
+        assert books.ledger.quiet_service() == quiet_service
+
+
 def test_an_order_that_follows_service_needs_every_reading():
     """Whoever reads service must have it in each iteration."""
     books = Books("srjf")
