@@ -55,10 +55,13 @@ class BusyPeriod:
         """Take notice that *call* has ended; those that start from now on may have waited."""
         account = call.account
         chain = call.chain_before + call.num_prefill_iterations + call.num_output_tokens
-        account.longest_chain = max(account.longest_chain, chain)
-        account.chain_depth = max(account.chain_depth, call.depth_before + 1)
+        if chain > account.longest_chain:
+            account.longest_chain = chain
+        if call.depth_before >= account.chain_depth:
+            account.chain_depth = call.depth_before + 1
         self._longest_path = max(self._brought_up(), self._path(account))
-        self._deepest = max(self._deepest, account.chain_depth)
+        if account.chain_depth > self._deepest:
+            self._deepest = account.chain_depth
 
     def note_application(self, account: Account) -> None:
         """Take notice of what *account* has used."""
@@ -86,7 +89,8 @@ class BusyPeriod:
     def _brought_up(self) -> int:
         """Return L_max for d_max as it is now; where d_max grew, no less than it."""
         growth = self.longest_call - self._longest_call_then
-        self._longest_call_then = self.longest_call
-        self._longest_path += growth * max(self._deepest - 1, 0)
-        self._longest_path = max(self._longest_path, self.longest_call)
+        if growth:
+            self._longest_call_then = self.longest_call
+            self._longest_path += growth * max(self._deepest - 1, 0)
+            self._longest_path = max(self._longest_path, self.longest_call)
         return self._longest_path

@@ -44,7 +44,8 @@ class IdleList:
         self._idle[account.app_id] = account
         if has_grace:
             self._in_grace[account.app_id] = account
-            self._note_next()
+            if len(self._in_grace) == 1:
+                self._note_next()
 
     def touch(self, account: Account) -> None:
         """Begin *account*'s timeout anew, if it is here; its grace runs on. Cost: O(1)."""
@@ -53,8 +54,11 @@ class IdleList:
 
     def discard(self, account: Account) -> None:
         """Take *account* out, if it is here. Cost: O(1)."""
-        self._idle.pop(account.app_id, None)
-        if self._in_grace.pop(account.app_id, None) is not None:
+        app_id = account.app_id
+        if (
+            self._idle.pop(app_id, None) is not None
+            and self._in_grace.pop(app_id, None) is not None
+        ):
             self._note_next()
 
     def past_grace(self, now: float) -> list[Account]:

@@ -148,17 +148,20 @@ class Ledger:
         """
         self._tick(now)
         account = self.in_flight.get(facts.app_id) or self._open(facts, now)
-        if account.state is State.ANNOUNCED:
+        if account.tag is None:
             self._arrive(account, now)
         elif account.is_paused:
             self._resume(account, now)
+        if not account.num_open:
+            self._set_active(account)
+        account.last_active_at = now
+        account.tool_since_at = None
         call = self._open_call(account, call_facts, request_id, num_prompt_tokens)
         tokens = call_facts.predicted_output_tokens or max_output_tokens or TYPICAL_OUTPUT_TOKENS
         call.predicted_cost = self.policy.cost.call_cost(num_prompt_tokens, tokens)
         if call_facts.is_scout:
             self.catch_up(now)
             open_scout_tag(call, self.reference)
-        self._set_active(account, now)
         self.policy.wait(call)
         return call
 
@@ -209,14 +212,15 @@ class Ledger:
         Raises:
             AccountingError: Fewer tokens than already delivered.
         """
-        num_new = num_output_tokens - call.num_output_tokens
+        num_before = call.num_output_tokens
+        num_new = num_output_tokens - num_before
         if num_new <= 0:
             if num_new < 0:
                 raise AccountingError(f"call {call.request_id} lost output tokens")
             return
         policy, account = self.policy, call.account
         service: float = policy.cost.service_between(
-            call.num_prompt_tokens, call.num_output_tokens, num_output_tokens
+            call.num_prompt_tokens, num_before, num_output_tokens
         )
         if call.shared_tokens and policy.cost.holds_memory:
             shared = num_new * call.shared_tokens
@@ -295,14 +299,16 @@ class Ledger:
             call.tag.tenant.close_tag(call.tag)
         account = call.account
         account.num_open -= 1
-        account.num_done += completed
-        account.num_aborted += not completed
+        if completed:
+            account.num_done += 1
+            account.is_finishing = account.is_finishing or call.facts.last
+        else:
+            account.num_aborted += 1
         account.last_call_ended_at = now
         account.last_call_ended_iteration = self.iteration
         self.num_open_calls -= 1
         self.busy_period.note_end(call)
         self.policy.end(call)
-        account.is_finishing = account.is_finishing or (completed and call.facts.last)
         if account.num_open == 0:
             if account.is_finishing or account.facts.is_single_call:
                 self._finish(account, now, "finished")
@@ -406,11 +412,9 @@ class Ledger:
             depth_before=account.chain_depth,
         )  # fmt: skip
 
-    def _set_active(self, account: Account, now: float) -> None:
+    def _set_active(self, account: Account) -> None:
         self.idle.discard(account)
         account.state = State.IN_FLIGHT
-        account.last_active_at = now
-        account.tool_since_at = None
 
     def _set_idle(self, account: Account, now: float) -> None:
         account.state = State.IDLE
