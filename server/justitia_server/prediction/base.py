@@ -114,6 +114,7 @@ class Case:
         course: What has been seen of it since.
         prediction: The latest.
         glimpses: Its course as it was whenever the prediction was revised; a bounded number.
+        memo: What a model keeps here between predictions, since it does not change; its own affair.
     """
 
     question: Question
@@ -122,6 +123,7 @@ class Case:
     text: HashedText | None = None
     course: Course = field(default_factory=Course)
     glimpses: list[Course] = field(default_factory=list)
+    memo: object = None
 
 
 @dataclass(frozen=True, slots=True)

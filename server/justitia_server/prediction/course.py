@@ -64,6 +64,12 @@ class Course:
         self.prompt_tokens += num_prompt_tokens
         self.open_prompt_tokens += num_prompt_tokens
 
+    def retry_call(self, num_prompt_tokens: int, *, was_done: bool = False) -> None:
+        """Take notice of a call's next attempt: the call counts once, what was used stays used."""
+        self.num_open += 1
+        self.num_done -= was_done
+        self.open_prompt_tokens += num_prompt_tokens
+
     def end_call(self, num_prompt_tokens: int, num_output_tokens: int, cost: float) -> None:
         """Take notice of a call that has completed, and of what it cost."""
         self.num_open -= 1
