@@ -11,6 +11,7 @@ from justitia_sdk.errors import JustitiaError
 
 from .bench import BENCH_HELP, bench
 from .demo import demo
+from .predictor import predictor_app
 from .serve import SERVE_HELP, serve
 from .simulate import SIMULATE_HELP, simulate
 from .step_time import step_time_app
@@ -51,6 +52,7 @@ app.command(
 app.command()(demo)
 app.command(help=SIMULATE_HELP)(simulate)
 app.command(help=BENCH_HELP)(bench)
+app.add_typer(predictor_app)
 app.add_typer(workload_app)
 app.add_typer(step_time_app)
 

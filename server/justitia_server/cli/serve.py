@@ -73,6 +73,21 @@ def serve(
             "text.",
         ),
     ] = None,
+    predictor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|off",
+            help="Folder for what the predictor learns; by the model's name in your data directory "
+            "unless told. off: it does not learn.",
+        ),
+    ] = None,
+    keep_input_text: Annotated[
+        bool,
+        typer.Option(
+            "--keep-input-text",
+            help="Keep the applications' input texts there, too, not only hashed features.",
+        ),
+    ] = False,
     stock: Annotated[
         bool, typer.Option("--stock", help="Plain vLLM: no scheduler of ours.")
     ] = False,
@@ -99,6 +114,8 @@ def serve(
         revisions=revisions,
         step_log=step_log,
         record=record,
+        predictor=predictor,
+        keep_input_text=keep_input_text,
         stock=stock,
         toy=toy,
     )

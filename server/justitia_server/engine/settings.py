@@ -33,6 +33,9 @@ class Settings:
         revisions: Which revisions of a prediction the order follows: "down", or "both" ways.
         step_log: File for what every engine step computed and how long it took; None for none.
         record: File for the applications that end, as a workload; None for none.
+        predictor: Folder in which the predictor keeps what it learns; None for one that learns
+            nothing.
+        keep_input_text: It may keep the input texts themselves, too.
 
     Raises:
         ConfigurationError: A field has no meaning.
@@ -46,6 +49,8 @@ class Settings:
     revisions: str = "down"
     step_log: str | None = None
     record: str | None = None
+    predictor: str | None = None
+    keep_input_text: bool = False
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:

@@ -10,6 +10,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from justitia_server.engine.settings import CONFIG_KEY
 from justitia_server.serve.settings import ServeSettings
 
 _POLL_S = 0.5
@@ -65,8 +66,17 @@ def _facts(settings: ServeSettings, args: Namespace) -> list[tuple[str, str]]:
         facts.append(("KV blocks", str(args.num_gpu_blocks_override)))
     if not settings.stock:
         facts.append(("applications", f"{url}/applications"))
+        facts.append(("predictor", _predictor(settings, args)))
     facts.append(("help", "justitia serve --help"))
     return facts
+
+
+def _predictor(settings: ServeSettings, args: Namespace) -> str:
+    if folder := args.additional_config[CONFIG_KEY]["predictor"]:
+        return f"learns in {folder}"
+    if settings.toy and settings.predictor is None:
+        return "does not learn (with --toy: --predictor DIR)"
+    return "does not learn"
 
 
 def _announce(args: Namespace, stop: threading.Event) -> None:

@@ -21,6 +21,7 @@ from justitia_server.serve.checks import (
 )
 from justitia_server.serve.launch import end_children, leave, leave_on_signals, run_until_stopped
 from justitia_server.serve.plugins import allow_our_plugin, forbid_our_plugin
+from justitia_server.serve.predictor import predictor_folder
 from justitia_server.serve.settings import ServeSettings
 from justitia_server.serve.toy_defaults import TOY_OPTIONS, set_toy_environment
 
@@ -110,4 +111,6 @@ def _put_in_our_scheduler(settings: ServeSettings, args: Namespace) -> None:
         )
     args.scheduler_cls = SCHEDULER_CLASS
     args.scheduling_policy = "priority"
-    args.additional_config = settings.engine_config(args.additional_config)
+    args.additional_config = settings.engine_config(
+        args.additional_config, predictor_folder=predictor_folder(settings, args)
+    )

@@ -14,6 +14,7 @@ from justitia_server.api.tenants import tenant_of_key
 from justitia_server.engine.settings import CONFIG_KEY, PREFIX_COSTS, REVISIONS, Settings
 from justitia_server.fairness.policies.registry import POLICIES
 
+PREDICTOR_OFF = "off"
 _DEFAULTS = Settings()
 
 
@@ -31,6 +32,9 @@ class ServeSettings:
         revisions: Which revised predictions the order follows, "down" or "both".
         step_log: File for what every engine step computed and how long it took.
         record: File for the applications that end, as a workload.
+        predictor: Folder for what the predictor learns, "off" for a predictor that does not, None
+            for the folder that goes with the model's name.
+        keep_input_text: Keep input texts there, too, not only their hashed features.
         stock: Run vLLM without our scheduler and routes.
         toy: Serve the toy model, with options that suit it.
 
@@ -46,6 +50,8 @@ class ServeSettings:
     revisions: str = _DEFAULTS.revisions
     step_log: Path | None = None
     record: Path | None = None
+    predictor: str | None = None
+    keep_input_text: bool = False
     stock: bool = False
     toy: bool = False
 
@@ -70,11 +76,33 @@ class ServeSettings:
         ):
             if value not in choices:
                 raise ConfigurationError(f"{option} must be one of {', '.join(choices)}")
+        self._check_predictor()
         for option, path in self.files.items():
             if self.stock:
                 raise ConfigurationError(
                     f"{option} {path} needs Justitia's scheduler: leave --stock out"
                 )
+
+    def _check_predictor(self) -> None:
+        told = self.predictor
+        if told == "":
+            raise ConfigurationError("--predictor names no folder: give one, or `off`")
+        if self.stock and told not in (None, PREDICTOR_OFF):
+            raise ConfigurationError(
+                f"--predictor {told} needs Justitia's scheduler: leave --stock out"
+            )
+        if not self.keep_input_text:
+            return
+        if self.stock or told == PREDICTOR_OFF:
+            raise ConfigurationError(
+                "--keep-input-text needs a predictor that learns: leave out --stock and "
+                "--predictor off"
+            )
+        if self.toy and told is None:
+            raise ConfigurationError(
+                "--keep-input-text with --toy needs --predictor DIR: else the toy is not learned "
+                "from"
+            )
 
     @property
     def files(self) -> dict[str, Path]:
@@ -82,7 +110,9 @@ class ServeSettings:
         told = {"--step-log": self.step_log, "--record": self.record}
         return {option: path for option, path in told.items() if path is not None}
 
-    def engine_config(self, additional: object) -> dict[str, object]:
+    def engine_config(
+        self, additional: object, *, predictor_folder: Path | None = None
+    ) -> dict[str, object]:
         """Return vLLM's additional config: the user's *additional* with our section merged in."""
         config = json.loads(additional) if isinstance(additional, str) else additional or {}
         if not isinstance(config, dict):
@@ -96,6 +126,8 @@ class ServeSettings:
             revisions=self.revisions,
             step_log=str(self.step_log.absolute()) if self.step_log else None,
             record=str(self.record.absolute()) if self.record else None,
+            predictor=str(predictor_folder) if predictor_folder else None,
+            keep_input_text=self.keep_input_text,
         ).as_config()
         return {**config, CONFIG_KEY: {**config.get(CONFIG_KEY, {}), **ours[CONFIG_KEY]}}
 
