@@ -145,7 +145,7 @@ def test_a_call_that_does_not_fit_is_refused():
 @pytest.mark.parametrize("told", ["false", "lognormal", "lognormal:-1", "lognormal:x"])
 def test_predicted_costs_that_make_no_sense_are_refused(told):
     """With what there is."""
-    with pytest.raises(ConfigurationError, match="true, online, or lognormal:SIGMA"):
+    with pytest.raises(ConfigurationError, match="true, typical, online"):
         simulate(mixed(1), server(), "justitia", predicted_cost=told)
 
 

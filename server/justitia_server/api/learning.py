@@ -1,4 +1,4 @@
-"""A background task: poll the engines for finished applications, learn, export their state."""
+"""A background task: poll the engines for finished applications, learn, export figures."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import contextlib
 from typing import Any
 
 from ..fairness.samples import Sample
+from ..prediction.online import OnlinePredictor
+from ..prediction.open_case import answer_of
+from ..prediction.scoring import scores
+from ..prediction.track_record import TrackRecord
 from .engine_control import EngineControl
 from .intake import Intake
-from .metrics import export_state, warn_once
+from .metrics import PREDICTION_ERROR, export_predictor, export_state, warn_once
 
 INTERVAL_S = 1.0
 
@@ -17,9 +21,11 @@ INTERVAL_S = 1.0
 class Learner:
     """Feeds the predictor with what finished applications really cost."""
 
-    def __init__(self, control: EngineControl, intake: Intake) -> None:
+    def __init__(self, control: EngineControl, intake: Intake, predictor: OnlinePredictor) -> None:
         self._control = control
         self._intake = intake
+        self._predictor = predictor
+        self._track_record = TrackRecord()
         self._last_seq: list[int] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -33,9 +39,25 @@ class Learner:
             for fields in answer["samples"]:
                 sample = Sample(**fields)
                 self._last_seq[engine] = sample.seq
-                self._intake.predictor.observe(sample)
-                self._intake.forget(sample.app_id)
+                self._learn(sample)
             export_state(engine, answer["state"])
+        if (learned := self._predictor.take_learned()) is not None:
+            self._intake.look_again(learned)
+        await self._export_answers()
+
+    def _learn(self, sample: Sample) -> None:
+        # One that goes on is told of because it used more than was told; it is still followed.
+        case = self._intake.forget(sample.app_id) if sample.has_ended else None
+        if (answer := answer_of(sample, case)) is not None:
+            self._track_record.add(answer)
+            PREDICTION_ERROR.observe(answer.relative_error)
+        self._predictor.observe(sample, case)
+
+    async def _export_answers(self) -> None:
+        latest = self._track_record.take()
+        # In a thread: the rank correlation of some hundred answers holds up others' calls.
+        found = await asyncio.to_thread(scores, latest) if latest else None
+        export_predictor(self._predictor, found)
 
     async def _ask(self) -> list[dict[str, Any]]:
         seen = min(self._last_seq, default=0)

@@ -82,9 +82,11 @@ def servers_of(
             known = ", ".join([*sorted(POLICIES), STOCK])
             raise ConfigurationError(f"policy {policy!r} is unknown; choose one of: {known}")
     keys = _keys(tenants)
+    learning = [] if "--predictor" in words else ["--predictor", "off"]
 
     def target(policy: str) -> Target:
-        order = ["--stock"] if policy == STOCK else ["--policy", policy]
+        # What a server learns is not to help the next one.
+        order = ["--stock"] if policy == STOCK else ["--policy", policy, *learning]
         started = [*options, *order, *(["--api-key", *keys.values()] if keys else [])]
 
         @contextmanager

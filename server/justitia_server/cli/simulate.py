@@ -41,7 +41,12 @@ def simulate(
         str, typer.Option("--seeds", help="Seeds of drawn workloads, with commas.")
     ] = "1",
     predicted_cost: Annotated[
-        str, typer.Option(help="What the scheduler is told: true, lognormal:SIGMA or online.")
+        str,
+        typer.Option(
+            help="What the scheduler is told: true, lognormal:SIGMA, typical (the mean of the type so "
+            "far), online (the server's predictor, from nothing), or online:-PART,… without text, "
+            "plan, model, revision or scout."
+        ),
     ] = "true",
     jobs: Annotated[
         int | None, typer.Option(help="Runs at once; the number of cores.", min=1)

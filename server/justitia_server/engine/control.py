@@ -78,6 +78,25 @@ def _announce(scheduler: Scheduler, facts: dict[str, Any]) -> dict[str, Any]:
     return {"application": _describe(account, ledger, now)}
 
 
+def _revise(scheduler: Scheduler, revisions: list[tuple[str, float, bool]]) -> dict[str, Any]:
+    """
+    Replace predicted costs: (application, cost, whether the order follows upwards) each.
+
+    An application that is not in flight here, be it that it has ended meanwhile or that another
+    engine serves it, is passed over. None is predicted below what it has used.
+    """
+    ledger, now = scheduler.ledger, scheduler.clock()
+    ledger.catch_up(now)
+    num_revised = 0
+    for app_id, cost, both_ways in revisions:
+        account = ledger.in_flight.get(app_id)
+        if account is None or account.tag is None:
+            continue
+        ledger.revise(app_id, max(cost, account.attained_service), now, both_ways=both_ways)
+        num_revised += 1
+    return {"num_revised": num_revised}
+
+
 def _event(scheduler: Scheduler, app_id: str, kind: str, name: str | None) -> dict[str, Any]:
     ledger, now = scheduler.ledger, scheduler.clock()
     if not ledger.note_event(app_id, kind, name, now) and app_id in ledger.finished:
@@ -144,6 +163,7 @@ _OPERATIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "list": _list,
     "show": _show,
     "announce": _announce,
+    "revise": _revise,
     "event": _event,
     "finish": _finish,
     "poll": _poll,

@@ -62,6 +62,7 @@ def simulate(
     *,
     predicted_cost: str = "true",
     seed: int = 0,
+    costs: Costs | None = None,
     explain: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
@@ -72,8 +73,9 @@ def simulate(
         workload: By arrival.
         server: The engine, and how fast it is.
         policy: One of `justitia serve --policy`.
-        predicted_cost: What the scheduler is told: `true`, `lognormal:SIGMA` or `online`.
+        predicted_cost: What the scheduler is told: `true`, `online`, … (`costs`).
         seed: Of prediction errors.
+        costs: Tells the scheduler costs in place of `predicted_cost`.
         explain: An application whose waits are to be taken down.
         progress: Told how many applications have ended.
 
@@ -81,7 +83,8 @@ def simulate(
         ConfigurationError: A call that does not fit, or no such policy or prediction.
     """
     server.check(workload)
-    return Simulation(workload, server, policy, predicted_cost, seed, explain, progress).run()
+    costs = costs or make_costs(predicted_cost, make_policy(policy).cost, seed)
+    return Simulation(workload, server, policy, costs, seed, explain, progress).run()
 
 
 class Simulation:
@@ -92,14 +95,14 @@ class Simulation:
         workload: Sequence[Arriving],
         server: Server,
         policy: str,
-        predicted_cost: str,
+        costs: Costs,
         seed: int,
         explain: str | None,
         progress: Progress | None,
     ) -> None:
         self._workload = workload
         self._server = server
-        self._costs: Costs = make_costs(predicted_cost, make_policy(policy).cost, seed)
+        self._costs = costs
         self._progress = progress
         self._run = Run(policy, seed, capacity=server.capacity)
         self._waits = self._run.waits = Waits(explain) if explain else None
@@ -130,6 +133,7 @@ class Simulation:
             if not self._engine.has_work:
                 self._now = max(self._now, self._due[0][0])
             self._submit_due()
+            self._revise()
             self._step()
         return self._close()
 
@@ -164,7 +168,7 @@ class Simulation:
             running.fed_at = self._now
         running.num_open += call.samples
         running.num_samples_left[call.id] = call.samples
-        told = pack(running.facts, CallFacts(stage_index=running.levels[call.id]))
+        told = pack(running.facts, self._call_facts(running, call))
         prompt = prompt_of(application, call) if self._server.prefix_caching else call.prompt_tokens
         began = time.perf_counter()
         for sample in range(call.samples):
@@ -182,18 +186,34 @@ class Simulation:
         if running.account is None:
             running.account = self._ledger.find(application.app_id)
 
+    def _call_facts(self, running: _Running, call: Call) -> CallFacts:
+        told = self._costs.begin(running.application.app_id, call)
+        return CallFacts(
+            stage_index=running.levels[call.id],
+            predicted_output_tokens=told.output_tokens,
+            is_scout=told.is_scout,
+        )
+
     def _arrive(self, application: Arriving) -> ApplicationFacts:
         tenant = application.tenant or DEFAULT_TENANT
         self._num_present += 1
         for shadow in (self._delivered, self._nominal):
             shadow.arrive(application.app_id, tenant, application.cost, application.weight)
+        prediction = self._costs.predict(application)
         return ApplicationFacts(
             application.app_id,
             application.app_type,
             tenant,
             application.weight,
-            self._costs.predict(application),
+            prediction.cost,
+            prediction.source,
+            prediction.declared_cost,
         )
+
+    def _revise(self) -> None:
+        """Tell the books of predictions that have changed with what has ended and begun."""
+        for told in self._costs.revisions():
+            self._ledger.revise(told.app_id, told.cost, self._now, both_ways=told.both_ways)
 
     # -- iterations ----------------------------------------------------------------------
 
@@ -281,6 +301,7 @@ class Simulation:
         del self._held[request_id]
         running.num_open -= 1
         running.num_samples_left[place] -= 1
+        self._costs.end(running.application.app_id, running.application.calls[place])
         if running.num_samples_left[place]:
             return
         running.num_calls_left -= 1

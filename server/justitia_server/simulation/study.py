@@ -44,7 +44,7 @@ class Study:
         workloads: By seed; a file's under 0.
         server: The engine, and how fast it is.
         policies: Names, as of `justitia serve --policy`.
-        predicted_cost: What the scheduler is told: `true`, `lognormal:SIGMA`, `online`.
+        predicted_cost: What the scheduler is told: `true`, `online`, … (`costs`).
         explain: An application whose waits are to be taken down, if any.
     """
 

@@ -17,9 +17,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from justitia_sdk.errors import ConfigurationError
+from justitia_sdk.protocol import plan_from
 
 from ..fairness.cost import call_cost
 
@@ -131,12 +132,21 @@ class Arriving(Application):
         tenant: Who is billed; empty where nobody is named.
         weight: w, above 0.
         input_text: What it works on, for a predictor.
+        plan: Its structure as declared beforehand, for a predictor: stages as in the hints.
     """
 
     arrival_s: Seconds
     tenant: str = ""
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     input_text: str | None = None
+    plan: list[dict[str, Any]] | None = None
+
+    @field_validator("plan")
+    @classmethod
+    def _check_plan(cls, stages: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+        if stages is not None:
+            plan_from(stages)
+        return stages
 
 
 _Line = TypeVar("_Line", bound=Application)

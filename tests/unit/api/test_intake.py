@@ -1,15 +1,27 @@
 """From an arriving call to the facts the scheduler reads."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
+from enum import Enum
+from types import SimpleNamespace
 
 import pytest
 
 from justitia_sdk.protocol import ApplicationHints, CallHints, Hints, Plan, Stage
+from justitia_server.api import intake as intake_module
 from justitia_server.api.arrival import Arrival, arrival
 from justitia_server.api.intake import Intake
 from justitia_server.engine.carrier import EXTRA_ARGS_KEY, unpack
 from justitia_server.fairness.cost import call_cost
-from justitia_server.prediction.ladder import LadderPredictor
+from justitia_server.prediction.online import OnlinePredictor
+
+
+class OutputKind(Enum):
+    """As vLLM's RequestOutputKind."""
+
+    CUMULATIVE = 0
+    DELTA = 1
+    FINAL_ONLY = 2
 
 
 @dataclass
@@ -20,11 +32,13 @@ class Sampling:
     max_tokens: int | None = 64
     min_tokens: int = 0
     ignore_eos: bool = False
+    n: int = 1
+    output_kind: OutputKind = OutputKind.DELTA
 
 
 @pytest.fixture
 def intake():
-    return Intake(LadderPredictor())
+    return Intake(OnlinePredictor())
 
 
 def marked(intake, arrived, sampling=None, prompt_tokens=10):
@@ -110,8 +124,8 @@ def test_the_clients_own_retry_count_is_the_attempt(intake):
 def test_a_broken_predictor_does_not_break_the_call():
     """The call goes through without facts."""
 
-    class Broken(LadderPredictor):
-        def predict(self, question):
+    class Broken(OnlinePredictor):
+        def open(self, question):
             raise ZeroDivisionError
 
     sampling = Sampling()
@@ -119,3 +133,87 @@ def test_a_broken_predictor_does_not_break_the_call():
     Intake(Broken()).mark({}, sampling)
     arrival.reset(token)
     assert sampling.extra_args is None
+
+
+class Scouts(OnlinePredictor):
+    """Every application is scouted."""
+
+    def open(self, question):
+        case = super().open(question)
+        case.prediction = replace(case.prediction, is_scouted=True, output_tokens_per_call=33)
+        return case
+
+
+def test_the_first_call_of_a_scouted_application_goes_ahead():
+    """By what a call of its type produces; later calls do not."""
+    intake = Intake(Scouts())
+    _, first = marked(intake, arrived("A"))
+    _, second = marked(intake, arrived("A"))
+    assert (first.is_scout, first.predicted_output_tokens) == (True, 33)
+    assert (second.is_scout, second.predicted_output_tokens) == (False, None)
+
+
+def test_several_samples_do_not_go_ahead():
+    """Ten sequences are no small call."""
+    assert not marked(Intake(Scouts()), arrived("A"), Sampling(n=10))[1].is_scout
+
+
+def test_a_call_is_followed_through_the_engine_client():
+    """Of an application; outputs pass as they are, and its course grows."""
+    news = []
+    intake = Intake(OnlinePredictor(), on_news=lambda app_id, following: news.append(app_id))
+    outputs = [
+        SimpleNamespace(outputs=[SimpleNamespace(index=0, token_ids=[1, 2], finish_reason=reason)])
+        for reason in (None, "stop")
+    ]
+    passed = asyncio.run(_generated(intake, outputs, arrived("A")))
+    assert passed == outputs
+    assert news[-1] == "A"
+    course = intake.forget("A").course
+    assert (course.num_done, course.prompt_tokens, course.output_tokens) == (1, 10, 4)
+
+
+def test_a_call_that_names_no_application_is_not_followed():
+    """Nor is any where nothing is to be learned."""
+    for intake, arriving in (
+        (Intake(OnlinePredictor()), arrived()),
+        (Intake(OnlinePredictor(), follows=False), arrived("A")),
+    ):
+        token = arrival.set(arriving)
+        assert intake.mark({"prompt_token_ids": [0]}, Sampling()) is None
+        arrival.reset(token)
+
+
+def test_those_followed_are_bounded(monkeypatch):
+    """The oldest is followed no more, and goes on being served as it was predicted."""
+    monkeypatch.setattr(intake_module, "NUM_FOLLOWED", 2)
+    intake = Intake(OnlinePredictor())
+    before, _ = marked(intake, arrived("A"))
+    for app in ("B", "C"):
+        marked(intake, arrived(app))
+    after, _ = marked(intake, arrived("A"))
+    assert before == after
+    assert intake.forget("A") is None
+
+
+def test_an_application_told_anew_keeps_its_course(intake):
+    """A plan posted while it runs."""
+    marked(intake, arrived("A"))
+    intake._following["A"].begin_call(10)
+    intake.predict(ApplicationHints("A", plan=Plan((Stage("map", 3),))), "default")
+    assert intake.forget("A").course.num_begun == 1
+
+
+async def _generated(intake, outputs, arriving):
+    async def generate(prompt, sampling):
+        for each in outputs:
+            yield each
+
+    client = SimpleNamespace(generate=generate)
+    intake.attach(client)
+    token = arrival.set(arriving)
+    try:
+        prompt = {"prompt_token_ids": [0] * 10}
+        return [each async for each in client.generate(prompt, Sampling())]
+    finally:
+        arrival.reset(token)

@@ -1,12 +1,17 @@
 """The first predictor's rungs."""
 
+import pytest
+
 from justitia_sdk.protocol import Plan, Stage
 from justitia_server.fairness.cost import COMPUTE, call_cost
 from justitia_server.fairness.samples import Sample
 from justitia_server.prediction import ladder
 from justitia_server.prediction.base import Question
-from justitia_server.prediction.ladder import LadderPredictor
+from justitia_server.prediction.course import Course
+from justitia_server.prediction.histories import Histories
+from justitia_server.prediction.ladder import LadderPredictor, calls_left
 from justitia_server.prediction.outlook import Outlook, outlooks
+from justitia_server.prediction.ratios import NUM_TRUSTED
 
 
 def sample(
@@ -38,12 +43,12 @@ def test_a_plan_without_prompt_tokens_uses_the_first_call():
     assert prediction.cost == 2 * call_cost(70, 10)
 
 
-def test_the_running_mean_of_a_type():
+def test_the_mean_of_a_type():
     """Without a plan, the mean of what the type used."""
     predictor = LadderPredictor()
     for cost in (100, 200, 600):
         predictor.observe(sample(cost))
-    assert predictor.predict(Question("t")).cost == 300
+    assert predictor.predict(Question("t")).cost == pytest.approx(300)
     assert predictor.predict(Question("t")).source == "type"
 
 
@@ -63,14 +68,24 @@ def test_a_single_call_is_sized_by_its_prompt_and_limits():
     assert LadderPredictor().predict(question).cost == call_cost(40, 7)
 
 
-def test_types_kept_are_bounded(monkeypatch):
-    """The least recently used type goes first."""
-    monkeypatch.setattr(ladder, "NUM_TYPES_KEPT", 2)
-    predictor = LadderPredictor()
+def test_the_coldest_types_are_merged():
+    """Beyond a fixed number the least recently used is no type any more, and tells of new ones."""
+    predictor = LadderPredictor(histories=Histories(most_types=2))
     for name in ("old", "kept", "new"):
-        predictor.observe(sample(10, app_type=name))
-    assert predictor.predict(Question("old")).source == "prior"
+        predictor.observe(sample(700, app_type=name))
+    for name in ("old", "never seen"):
+        told = predictor.predict(Question(name))
+        assert (told.source, told.cost) == ("prior", pytest.approx(700))
     assert predictor.predict(Question("kept")).source == "type"
+    assert predictor.predict(Question("old", tenant="b")).cost == 4 * call_cost(512, 10)
+
+
+def test_a_plan_out_of_all_measure_is_clamped_and_counted():
+    """A million calls a million times over count as the most that one application may cost."""
+    predictor = LadderPredictor()
+    plan = Plan((Stage("all", calls=10**6, loop=10**6, prompt_tokens=10**8, output_tokens=10**8),))
+    assert predictor.predict(Question("t", plan=plan)).cost == ladder.MOST_COST
+    assert predictor.num_absurd == 1
 
 
 def plan_of(calls, *, output=10):
@@ -80,7 +95,7 @@ def plan_of(calls, *, output=10):
 def test_a_declared_cost_counts_until_there_is_evidence():
     """After enough finished applications a plan tells relative size, and they what it comes to."""
     predictor, question = LadderPredictor(), Question("t", plan=plan_of(4))
-    for _ in range(ladder.NUM_SAMPLES_TRUSTED - 1):
+    for _ in range(NUM_TRUSTED - 1):
         predictor.observe(sample(20_000, declared=2_000))
     assert predictor.predict(question).cost == 4 * call_cost(100, 10)
     predictor.observe(sample(20_000, declared=2_000))
@@ -91,13 +106,13 @@ def test_a_declared_cost_counts_until_there_is_evidence():
 def test_a_new_type_is_believed_as_the_tenants_others_were():
     """A new name does not make a plan worth more; a type of its own that is known goes first."""
     predictor = LadderPredictor()
-    for number in range(ladder.NUM_SAMPLES_TRUSTED):
+    for number in range(NUM_TRUSTED):
         predictor.observe(sample(20_000, declared=2_000, app_type=f"t{number}"))
     told = call_cost(100, 10)
     new = predictor.predict(Question("new", plan=plan_of(1)))
     assert (new.cost, new.source) == (10 * told, "calibrated")
     assert predictor.predict(Question("new", tenant="b", plan=plan_of(1))).cost == told
-    for _ in range(ladder.NUM_SAMPLES_TRUSTED):
+    for _ in range(NUM_TRUSTED):
         predictor.observe(sample(2_000, declared=2_000, app_type="honest"))
     assert predictor.predict(Question("honest", plan=plan_of(1))).cost == told
 
@@ -105,7 +120,7 @@ def test_a_new_type_is_believed_as_the_tenants_others_were():
 def test_one_that_has_not_ended_tells_of_its_plan_only():
     """What it cost so far says that the plan was too small, and nothing of the type's mean."""
     predictor = LadderPredictor()
-    for _ in range(ladder.NUM_SAMPLES_TRUSTED):
+    for _ in range(NUM_TRUSTED):
         predictor.observe(sample(20_000, declared=2_000, ended=False))
     assert predictor.predict(Question("t", plan=plan_of(1))).cost == 10 * call_cost(100, 10)
     assert predictor.predict(Question("t")).source == "prior"
@@ -124,6 +139,59 @@ def test_what_is_reckoned_from_lengths_is_scaled_by_what_is_really_charged():
     predictor = LadderPredictor()
     predictor.observe(sample(50, unshared=100))
     assert predictor.predict(Question("t", plan=plan_of(1))).cost == call_cost(100, 10) / 2
+
+
+def course_of(*waves):
+    """Return a course: 50 prompt and 10 output tokens a call, all but the last wave ended."""
+    course = Course()
+    for number, size in enumerate(waves, start=1):
+        for _ in range(size):
+            course.begin_call(50)
+        for _ in range(size if number < len(waves) else 0):
+            course.end_call(50, 10, call_cost(50, 10))
+    return course
+
+
+@pytest.mark.parametrize(
+    ("waves", "left"),
+    [
+        ((1, 0), 10 + 10),  # the ranges are taken at their middle
+        ((1, 4), 4 + 4),  # as many verdicts as queries
+        ((1, 4, 4), 4),
+        ((1, 4, 4, 1), 1),  # one more than was planned
+    ],
+)
+def test_what_unfolds_tells_the_calls_left(waves, left):
+    """Waves stand for stages: of a range the wave's size counts."""
+    ranged = (1, 19)
+    plan = Plan((Stage("extract"), Stage("query", ranged), Stage("verify", ranged)))
+    assert calls_left(plan, course_of(*waves)) == left
+
+
+def test_of_a_loop_the_turns_not_taken_are_left():
+    """At least what is open."""
+    plan = Plan((Stage("think", loop=5),))
+    assert calls_left(plan, course_of(1, 1, 1)) == 3
+    assert calls_left(plan, course_of(1, 1, 1, 1, 1, 1)) == 1
+
+
+def test_a_plan_is_revised_by_what_its_calls_cost():
+    """Done, and those left like those done."""
+    question = Question("t", plan=plan_of(8, output=500))
+    revised = LadderPredictor().revise(question, course_of(3, 0))
+    assert revised == 8 * call_cost(50, 10)
+    course = course_of(3, 1)
+    plan = Plan((Stage("map", calls=3), Stage("reduce")))
+    assert LadderPredictor().revise(Question("t", plan=plan), course) == 4 * call_cost(50, 10)
+
+
+def test_without_a_plan_those_count_that_cost_more():
+    """One that has cost so much is none of the small ones."""
+    predictor = LadderPredictor()
+    for cost in (100, 20_000, 40_000):
+        predictor.observe(sample(cost))
+    assert predictor.revise(Question("t"), course_of(1, 1)) == pytest.approx(30_000)
+    assert predictor.revise(Question("unknown"), course_of(1, 1)) is None
 
 
 def test_another_cost_model():
