@@ -94,7 +94,10 @@ def test_a_version_is_trained_and_used_while_it_serves(learning_server, folder):
     shown = Applications(learning_server.api_url)
     wait_for(lambda: shown.metric("justitia_model_version") >= 1, learning_server)
     assert shown.metric("justitia_training_runs_total", outcome="better") >= 1
-    assert shown.metric("justitia_examples_total", outcome="stored") == NUM_APPLICATIONS
+    wait_for(
+        lambda: shown.metric("justitia_examples_total", outcome="stored") == NUM_APPLICATIONS,
+        learning_server,
+    )
     assert Versions(folder).current().facts.num_examples >= 16
     reply = shown.post("", json={"app": "next", "type": "reader", "input": f"{SECRET} 40"})
     assert reply.is_success, reply.text
