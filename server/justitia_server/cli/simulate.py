@@ -43,9 +43,9 @@ def simulate(
     predicted_cost: Annotated[
         str,
         typer.Option(
-            help="What the scheduler is told: true, lognormal:SIGMA, typical (the mean of the type so "
-            "far), online (the server's predictor, from nothing), or online:-PART,… without text, "
-            "plan, model, revision or scout."
+            help="What the scheduler is told: true, lognormal:SIGMA, typical (the mean of the type "
+            "so far), online (the server's predictor, from nothing), or online:-PART,… without "
+            "text, plan, model, revision or scout."
         ),
     ] = "true",
     jobs: Annotated[

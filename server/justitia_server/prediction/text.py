@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def fit_text(texts: Sequence[HashedText], targets: Floats) -> Fitted:
     Cost: cubic in the number of texts.
     """
     places, idf, matrix = _tf_idf(texts)
-    kernel = matrix @ matrix.T
+    kernel = (matrix @ matrix.T).toarray()
     groups = _repeats(kernel)
     most = (1 - _LEAST_GAIN) * float(targets @ targets)
     least, best, left_out = most, None, np.zeros(len(texts))
@@ -93,29 +94,33 @@ def fit_text(texts: Sequence[HashedText], targets: Floats) -> Fitted:
             least, best, left_out = error, alpha, without
     if best is None:
         return Fitted(None, left_out, groups)
-    weights = (best @ matrix).astype(np.float32)
+    weights = (matrix.T @ best).astype(np.float32)
     return Fitted(TextModel(places, idf, weights), left_out, groups)
 
 
-def _tf_idf(texts: Sequence[HashedText]) -> tuple[Ints, NDArray[np.float32], Floats]:
-    """Return the places seen at least twice, their idf, and unit rows of TF-IDF."""
+def _tf_idf(texts: Sequence[HashedText]) -> tuple[Ints, NDArray[np.float32], Any]:
+    """Return the places seen at least twice, their idf, and sparse unit rows of TF-IDF."""
+    from scipy.sparse import csr_array
+
     seen = np.concatenate([np.array(text.places, dtype=np.int64) for text in texts])
-    places, num_texts = np.unique(seen, return_counts=True)
-    places, num_texts = places[num_texts > 1], num_texts[num_texts > 1]
+    counts = np.concatenate([np.array(text.counts, dtype=np.float64) for text in texts])
+    rows = np.repeat(np.arange(len(texts)), [len(text.places) for text in texts])
+    places, columns, num_texts = np.unique(seen, return_inverse=True, return_counts=True)
+    is_kept = num_texts > 1
+    places, num_texts = places[is_kept], num_texts[is_kept]
+    of_kept = is_kept[columns]
+    rows, columns = rows[of_kept], (np.cumsum(is_kept) - 1)[columns[of_kept]]
     idf = np.log((1 + len(texts)) / (1 + num_texts)) + 1
-    matrix = np.zeros((len(texts), len(places)))
-    for row, text in zip(matrix, texts, strict=True):
-        asked = np.array(text.places, dtype=np.int64)
-        is_known = np.isin(asked, places, assume_unique=True)
-        row[np.searchsorted(places, asked[is_known])] = np.array(text.counts)[is_known]
-    matrix = _dampened(matrix) * idf
-    norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    return places.astype(np.int64), idf.astype(np.float32), matrix / np.maximum(norms, 1e-12)
+    values = _dampened(counts[of_kept]) * idf[columns]
+    norms = np.sqrt(np.bincount(rows, values**2, minlength=len(texts)))
+    matrix = csr_array((values / norms[rows], (rows, columns)), shape=(len(texts), len(places)))
+    return places, idf.astype(np.float32), matrix
 
 
-def _dampened(counts: NDArray) -> NDArray:  # type: ignore[type-arg]
-    """Return 1 + ln(count), 0 for 0: what is said twice is not twice as telling."""
-    return np.where(counts > 0, 1 + np.log(np.maximum(counts, 1)), 0)
+def _dampened(counts: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return 1 + ln(count): what is said twice is not twice as telling."""
+    damp: NDArray[np.floating] = 1 + np.log(counts)
+    return damp
 
 
 def _repeats(kernel: Floats) -> list[Ints]:
