@@ -207,12 +207,16 @@ def reality_table(name: str, base: str = "fcfs") -> str:
         )
         apart = _over(simulated_ratios, live_ratios)
         speeds = [each["live"][policy]["throughput_tokens_s"] for each in seeds]
-        slips = [each["live"][policy]["max_slip_s"] for each in seeds]
-        cells = (live, simulated, live_ratios, simulated_ratios, apart, speeds, slips)
+        slownesses, trips = (
+            [each.get("hosts", {}).get(policy, {}).get(what) for each in seeds]
+            for what in ("slowness", "round_trip_s")
+        )
+        cells = (live, simulated, live_ratios, simulated_ratios, apart, speeds, slownesses, trips)
         rows.append([f"`{policy}`", *(_known_spread(each) for each in cells)])
     heads = [
         "policy", "live, mean JCT, s", "simulated, s", f"live, of {base}'s",
-        f"simulated, of {base}'s", "simulated over live", "tokens/s, live", "worst slip, s",
+        f"simulated, of {base}'s", "simulated over live", "tokens/s, live",
+        "steps took, of fitted", "round trip, s",
     ]  # fmt: skip
     return table(heads, rows)
 
@@ -228,7 +232,6 @@ def constants_table(name: str) -> str:
         [name, number(value), number(getattr(shipped, name)) if shipped else ""]
         for name, value in about["constants"].items()
     ]
-    rows.append(["round trip, s", number(about["round_trip_s"]), ""])
     return table(["constant", "fitted", "ships"], rows)
 
 

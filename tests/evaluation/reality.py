@@ -5,11 +5,12 @@ Simulation against reality: the same workload simulated, and on a live server ov
     python -m evaluation.reality --shape Llama-2-7B       # on a GPU: random weights, true times
     python -m evaluation.reality --shape Llama-3-8B --blocks 29205
 
-Five steps, each a command that users have: a bench of prompts and answers of all lengths with a
-step log; the step times fitted from it; a bench that is recorded, which tells how long it takes
-from the end of a call until the next one reaches the engine; a bench of the workload under every
-policy; a simulation of the same file with the fitted constants and that round trip before every
-call that follows another. What was found goes to docs/results/data/reality-NAME.json.
+Four steps, each a command that users have: a bench of prompts and answers of all lengths with a
+step log; the step times fitted from it; a bench of the workload under every policy; for each of
+these a simulation of the same file. A bench's own step log says how fast the host was meanwhile
+(hosts drift), its own recording how long a client needed from the end of a call until the next one
+reached the engine: step times are scaled by the first, and the second is put before every call
+that follows another. What was found goes to docs/results/data/reality-NAME.json.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from statistics import fmean
 from typing import Any
 
 from justitia_server.serve.toy_defaults import set_toy_environment
+from justitia_server.simulation.fitting import predicted_ms
+from justitia_server.simulation.logged_steps import read_step_logs
+from justitia_server.simulation.step_table import read_table
 from justitia_server.simulation.step_time import read_step_time
 from justitia_server.simulation.workload import Arriving, read_workload, write_workload
 
@@ -36,7 +40,7 @@ JUSTITIA = (sys.executable, "-c", "from justitia_server.cli import main; main()"
 
 
 def main() -> int:
-    """Run the four steps and write what they found."""
+    """Run the steps and write what they found."""
     options = _options()
     name = options.shape or "toy"
     if name == "tiny":
@@ -47,12 +51,9 @@ def main() -> int:
     table = work / "step_time.json"
     _calibrate(options, serve, work, table)
     workloads = [_draw(options, work, table, seed) for seed in _seeds(options)]
-    round_trip_s = _round_trip_s(serve, work, workloads[0])
     told = {
-        "about": _about(options, table) | {"round_trip_s": round_trip_s},
-        "seeds": [
-            _compare(options, serve, work, table, workload, round_trip_s) for workload in workloads
-        ],
+        "about": _about(options, table),
+        "seeds": [_compare(options, serve, work, table, workload) for workload in workloads],
     }
     data = RESULTS / "data" / f"reality-{name}.json"
     data.parent.mkdir(parents=True, exist_ok=True)
@@ -145,19 +146,69 @@ def _draw(options: argparse.Namespace, work: Path, table: Path, seed: int) -> Pa
     return path
 
 
-def _round_trip_s(serve: str, work: Path, workload: Path) -> float:
-    """Return the mean time from the end of a call until the next reaches the engine."""
-    recorded = work / "recorded.jsonl"
-    recorded.unlink(missing_ok=True)
-    _justitia("bench", "--serve", f"{serve} --record {recorded}", "--policy", "fcfs",
-              "--workload", workload)  # fmt: skip
-    return fmean(
-        call.delay_s for each in read_workload(recorded) for call in each.calls if call.after
-    )
+def _compare(
+    options: argparse.Namespace, serve: str, work: Path, table: Path, workload: Path
+) -> dict[str, Any]:
+    """Return the measures of both and what the host was like, by policy."""
+    live, simulated, hosts = {}, {}, {}
+    for policy in options.policies.split(","):
+        folder = work / f"{workload.stem}-{policy}"
+        folder.mkdir(exist_ok=True)
+        words = serve
+        if policy != "stock":
+            words += f" --step-log {folder / 'steps.csv'} --record {folder / 'recorded.jsonl'}"
+            for name in ("steps.csv", "recorded.jsonl"):
+                (folder / name).unlink(missing_ok=True)
+        _justitia("bench", "--serve", words, "--policy", policy, "--workload", workload,
+                  "--out", folder)  # fmt: skip
+        live[policy] = _measures(folder)[policy]
+        if policy != "stock":
+            hosts[policy] = host = _host(folder, f"{table}:{_key(options)}")
+            simulated[policy] = _simulate(options, table, workload, policy, folder, host)
+    return {"live": live, "simulated": simulated, "hosts": hosts}
 
 
-def _with_round_trips(workload: Path, round_trip_s: float) -> Path:
-    """Write *workload* anew with a later start of every call that follows another."""
+def _host(folder: Path, step_time: str) -> dict[str, float]:
+    """Return how slow the host was in a bench, and how long its clients took between calls."""
+    steps = read_step_logs([folder / "steps.csv"])
+    expected_ms = predicted_ms(read_step_time(step_time), steps)
+    followers = [
+        call.delay_s
+        for each in read_workload(folder / "recorded.jsonl")
+        for call in each.calls
+        if call.after
+    ]
+    return {
+        "slowness": float(steps.took_ms.sum() / expected_ms.sum()),
+        "round_trip_s": fmean(followers),
+    }
+
+
+def _simulate(
+    options: argparse.Namespace,
+    table: Path,
+    workload: Path,
+    policy: str,
+    folder: Path,
+    host: dict[str, float],
+) -> dict[str, Any]:
+    """Return the measures of *workload* on a host like that."""
+    later, scaled = folder / "workload.jsonl", folder / "step_time.json"
+    _write_with_round_trips(workload, host["round_trip_s"], later)
+    _write_scaled(table, host["slowness"], scaled)
+    out = folder / "simulated"
+    _justitia(
+        "simulate", "--workload", later, "--policy", policy, "--out", out,
+        "--blocks", options.blocks, "--block-size", options.block_size,
+        "--max-num-seqs", options.max_num_seqs, "--step-time", f"{scaled}:{_key(options)}",
+        "--overlap" if options.overlap else "--no-overlap",
+    )  # fmt: skip
+    measures: dict[str, Any] = _measures(out)[policy]
+    return measures
+
+
+def _write_with_round_trips(workload: Path, round_trip_s: float, path: Path) -> None:
+    """Write *workload* to *path* with a later start of every call that follows another."""
     told = []
     for each in read_workload(workload):
         calls = [
@@ -165,32 +216,16 @@ def _with_round_trips(workload: Path, round_trip_s: float) -> Path:
             for call in each.calls
         ]
         told.append(each.model_copy(update={"calls": calls}))
-    path = workload.with_name(f"{workload.stem}-later.jsonl")
     write_workload(path, told)
-    return path
 
 
-def _compare(
-    options: argparse.Namespace,
-    serve: str,
-    work: Path,
-    table: Path,
-    workload: Path,
-    round_trip_s: float,
-) -> dict[str, Any]:
-    """Return the measures of both, by policy."""
-    live, simulated = work / f"live-{workload.stem}", work / f"simulated-{workload.stem}"
-    _justitia("bench", "--serve", serve, "--policy", options.policies, "--workload", workload,
-              "--out", live)  # fmt: skip
-    ours = ",".join(name for name in options.policies.split(",") if name != "stock")
-    later = _with_round_trips(workload, round_trip_s)
-    _justitia(
-        "simulate", "--workload", later, "--policy", ours, "--out", simulated,
-        "--blocks", options.blocks, "--block-size", options.block_size,
-        "--max-num-seqs", options.max_num_seqs, "--step-time", f"{table}:{_key(options)}",
-        "--overlap" if options.overlap else "--no-overlap",
-    )  # fmt: skip
-    return {"live": _measures(live), "simulated": _measures(simulated)}
+def _write_scaled(table: Path, slowness: float, path: Path) -> None:
+    """Write the step times of *table* to *path*, all so many times as long."""
+    told = read_table(table)
+    for row in told["constants"]:
+        for part in (row["decode"], row["prefill"]):
+            part.update({name: slowness * part[name] for name in part if name.endswith("_ms")})
+    path.write_text(json.dumps(told))
 
 
 def _measures(folder: Path) -> dict[str, Any]:

@@ -151,8 +151,8 @@ class OnlinePredictor:
             history = self.histories.recall(case.question.tenant, case.question.app_type)
             history.note_running(id(case), prediction.cost / history.charged)
             case.after_first = case.after_first or prediction
-            if course.num_done in GLIMPSED_AT and not _is_last_glimpse(course, case.glimpses):
-                case.glimpses.append(course.glimpse())
+            if course.num_done in GLIMPSED_AT:
+                _take_glimpse(course, case.glimpses)
         return prediction
 
     # -- learning ------------------------------------------------------------------------
@@ -330,6 +330,8 @@ class OnlinePredictor:
         return used
 
 
-def _is_last_glimpse(course: Course, glimpses: list[Course]) -> bool:
-    """Tell whether the latest glimpse has the same calls done: one an instant is enough."""
-    return bool(glimpses) and glimpses[-1].num_done == course.num_done
+def _take_glimpse(course: Course, glimpses: list[Course]) -> None:
+    """Add how *course* stands; of two with the same calls done the later shows the next wave."""
+    if glimpses and glimpses[-1].num_done == course.num_done:
+        glimpses.pop()
+    glimpses.append(course.glimpse())

@@ -154,6 +154,19 @@ def test_an_example_is_as_it_was_known_on_the_way():
     assert [glimpse.num_done for glimpse in second.glimpses] == [1]
 
 
+def test_a_glimpse_shows_the_wave_that_the_call_let_loose():
+    """Of two revisions with the same calls done, the later counts."""
+    predictor = OnlinePredictor()
+    case = predictor.open(Question("t"))
+    case.course.begin_call(100)
+    case.course.end_call(100, 1, 101.0)
+    predictor.revise(case)
+    case.course.begin_call(50)
+    case.course.begin_call(50)
+    predictor.revise(case)
+    assert [(each.num_done, each.wave_size) for each in case.glimpses] == [(1, 2)]
+
+
 def test_the_text_is_kept_only_where_it_may_be():
     """And a long one is cut, its length kept."""
     kept = []
