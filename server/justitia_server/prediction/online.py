@@ -121,11 +121,14 @@ class OnlinePredictor:
         text = None if told is None else hash_text(told, num_chars=question.input_chars)
         tenant, app_type = question.tenant, question.app_type
         laddered = self.ladder.predict(question)
-        kept = self._without_text(question, is_absurd=laddered.declared_cost >= MOST_COST)
+        is_absurd = laddered.declared_cost >= MOST_COST
+        kept = self._without_text(question, is_absurd=is_absurd)
+        if is_absurd:
+            laddered = replace(self.ladder.predict(kept), declared_cost=laddered.declared_cost)
         case = OpenCase(kept, self.histories.standing(tenant, app_type), laddered, text)
         if not question.is_single_call:  # of one call the prompt is known, and that is most of it
             case.correction = self._correction(kept)
-            case.prediction = self._answer(case)
+            case.prediction = self._answer(case, laddered)
             if self._scouts and self.scouting.pays(tenant, app_type):
                 case.prediction = replace(case.prediction, is_scouted=True)
         case.at_arrival = case.prediction
@@ -142,7 +145,7 @@ class OnlinePredictor:
         self._learn_calls(case)
         if not course.num_done:
             self._look_again(case)
-        prediction = self._answer(case)
+        prediction = self._answer(case, self._laddered(case))
         least = self._charged_ratio(case) * self._used(course)
         if not prediction.cost >= least:
             prediction = replace(prediction, cost=least, high=max(prediction.high, least))
@@ -269,9 +272,9 @@ class OnlinePredictor:
         median = self._ratios.median(question.tenant, question.app_type) or 1.0
         return median if max(median, 1 / median) > MOST_TRUSTED_FACTOR else 1.0
 
-    def _answer(self, case: OpenCase) -> Prediction:
-        """Return the best answer in view of the course: the model's, weighed with the ladder's."""
-        laddered, modelled = self._laddered(case), self._modelled(case)
+    def _answer(self, case: OpenCase, laddered: Prediction) -> Prediction:
+        """Return the best answer in view of the course: the model's, weighed with *laddered*."""
+        modelled = self._modelled(case)
         if modelled is None:
             return laddered
         if case.at_arrival is None:
