@@ -141,7 +141,10 @@ def show(*, store: StoreOption = None) -> None:
     versions = Versions(folder)
     known = versions.all()
     if not known and not (folder / FILE_NAME).is_file():
-        raise ConfigurationError(f"there is nothing of a predictor in {folder}")
+        raise ConfigurationError(
+            f"there is nothing of a predictor in {folder}: name the folder of "
+            "`justitia serve --predictor`"
+        )
     print(f"{folder}: {_num_bytes(folder) / 1000:,.0f} kB")
     print_versions(known, versions.current_number)
     if (folder / FILE_NAME).is_file():
@@ -163,7 +166,9 @@ def rollback(
     folder = folder_of(store)
     versions = Versions(folder)
     if not versions.all():
-        raise ConfigurationError(f"there is no version in {folder}: none was trained yet")
+        raise ConfigurationError(
+            f"there is no version in {folder}: none was trained yet; see `justitia predictor train`"
+        )
     writable_folder(folder)
     version = versions.roll_back(to)
     print(f"Version {version.number} is live.")

@@ -32,7 +32,10 @@ def forget(folder: Path, *, now: float, keep_examples: bool = False) -> tuple[in
     versions = Versions(folder)
     has_store = any(folder.glob(f"{FILE_NAME}*"))
     if not (has_store or any(folder.glob("model-*"))):
-        raise ConfigurationError(f"there is nothing of a predictor in {folder}")
+        raise ConfigurationError(
+            f"there is nothing of a predictor in {folder}: name the folder of "
+            "`justitia serve --predictor`"
+        )
     num_versions = versions.clear()
     forget_last_run(folder)
     if keep_examples or not has_store:
