@@ -136,6 +136,17 @@ def test_a_small_application_goes_before_a_large_one_that_came_first():
     assert fair < fcfs / 2
 
 
+@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("offset", [0, 5, 10])
+def test_a_call_that_is_its_own_victim_holds_nobody_up(overlap, offset):
+    """Where the first in the batch gives up its memory to itself, the step has nothing in it."""
+    large = application("large", (1000 + offset, 500))
+    small = application("small", (300, 250), at=0.5)
+    run = simulate([large, small], server(overlap=overlap), "justitia")
+    assert run.num_preemptions == 1
+    assert outcome(run, "small").jct_s == pytest.approx(0.004 + 249 * 0.010, rel=0.02)
+
+
 def test_a_call_that_does_not_fit_is_refused():
     """It would wait for ever."""
     with pytest.raises(ConfigurationError, match="call 0 of a needs 2000 KV tokens"):

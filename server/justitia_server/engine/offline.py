@@ -189,14 +189,17 @@ class OfflineEngine:
 
     def schedule(self) -> Step | None:
         """Schedule one step and return it; None where nothing could be."""
-        output = self.scheduler.schedule()
-        if output.total_num_scheduled_tokens:
-            step = self._plan(output)
-            self._in_flight.append((step, output))
-            return step
-        if not self._in_flight:
-            self.scheduler.update_from_output(output, _model_output([], frozenset()))
-        return None
+        num_preempted = 0
+        while not (output := self.scheduler.schedule()).total_num_scheduled_tokens:
+            if not self._in_flight:
+                self.scheduler.update_from_output(output, _model_output([], frozenset()))
+            # vLLM ends the step when the call it looks at is its own victim; next time it fits.
+            if not output.preempted_req_ids:
+                return None
+            num_preempted += len(output.preempted_req_ids)
+        step = self._plan(output, num_preempted)
+        self._in_flight.append((step, output))
+        return step
 
     def is_output_due(self, planned: Step | None) -> bool:
         """Tell whether, after `schedule` gave *planned*, an output is to be processed."""
@@ -230,7 +233,7 @@ class OfflineEngine:
         usage: float = self.scheduler.kv_cache_manager.usage
         return usage
 
-    def _plan(self, output: SchedulerOutput) -> Step:
+    def _plan(self, output: SchedulerOutput, num_preempted: int) -> Step:
         requests, preempted = self.scheduler.requests, output.preempted_req_ids
         scheduled = output.num_scheduled_tokens
         shape = shape_of(output, requests)
@@ -240,7 +243,7 @@ class OfflineEngine:
             shape.num_decoding,
             shape.num_kv_tokens,
             shape.chunks,
-            num_preempted=len(preempted) if preempted else 0,
+            num_preempted=num_preempted + (len(preempted) if preempted else 0),
         )
 
 
