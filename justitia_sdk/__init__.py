@@ -7,10 +7,15 @@ Light to import: the clients, and with them the official OpenAI library, load wh
 from typing import TYPE_CHECKING, Any
 
 from . import errors
-from .context import Application, current_application
-from .instrumentation import instrument, uninstrument
-from .protocol import Plan, Stage
+from .applications import Application, Handle, current_application
+from .context import current_stage
+from .doctor import configure, outside_calls
+from .instrumentation import instrument, uninstrument, wrap
+from .joining import join
+from .plan import Plan, Stage
+from .receipts import Receipt
 from .scopes import application
+from .threads import copy_scope, wrap_executor, wrap_thread
 
 if TYPE_CHECKING:
     from .clients import AsyncOpenAI, OpenAI
@@ -18,14 +23,24 @@ if TYPE_CHECKING:
 __all__ = [
     "Application",
     "AsyncOpenAI",
+    "Handle",
     "OpenAI",
     "Plan",
+    "Receipt",
     "Stage",
     "application",
+    "configure",
+    "copy_scope",
     "current_application",
+    "current_stage",
     "errors",
     "instrument",
+    "join",
+    "outside_calls",
     "uninstrument",
+    "wrap",
+    "wrap_executor",
+    "wrap_thread",
 ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import openai
 from tenacity import AsyncRetrying, Retrying
 
+from .dialects import check_dialect
 from .hinted import HintedClient
 from .outgoing import attempt_of
 from .retries import can_be_sent_again, for_attempt, retry_rules, with_call_id
@@ -14,6 +15,21 @@ from .retries import can_be_sent_again, for_attempt, retry_rules, with_call_id
 
 class RetryingClient(HintedClient):
     """Mixin: replies report the retries made here, not the client's own, which are off."""
+
+    def __init__(self, *args: Any, dialect: str | None = None, **kwargs: Any) -> None:
+        """
+        Make a client, with the official one's arguments.
+
+        Args:
+            args: The official client's.
+            dialect: In which server's words hints are sent; Justitia's own by default.
+            kwargs: The official client's.
+
+        Raises:
+            ConfigurationError: There is no such dialect.
+        """
+        self._justitia_dialect = dialect and check_dialect(dialect)
+        super().__init__(*args, **kwargs)
 
     def _process_response(self, *, response: Any, **kwargs: Any) -> Any:
         kwargs["retries_taken"] = attempt_of(response.request)

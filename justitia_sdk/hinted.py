@@ -6,14 +6,24 @@ from typing import Any
 
 from openai._base_client import BaseClient
 
-from .outgoing import add_hints, hear_server
+from .outgoing import DIALECT_ATTRIBUTE, add_body, add_hints, hear_server
 
 
 class HintedClient(BaseClient[Any, Any]):
     """Mixin for a client, sync or async: hints go out, the server's reply header is heard."""
 
+    _justitia_dialect: str | None = None  # None: what all clients speak
+
+    def copy(self, **kwargs: Any) -> Any:
+        """Return a copy, which speaks the same dialect."""
+        twin = super().copy(**kwargs)  # type: ignore[misc]
+        setattr(twin, DIALECT_ATTRIBUTE, self._justitia_dialect)
+        return twin
+
+    with_options = copy
+
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
-        request = super()._build_request(options, **kwargs)
+        request = super()._build_request(add_body(self, options), **kwargs)
         add_hints(self, request, options)
         return request
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
+from .dialects import DEFAULT_DIALECT, check_dialect
 from .errors import UsageError
 from .failopen import fail_open
-from .outgoing import add_hints, hear_server
+from .outgoing import DIALECT_ATTRIBUTE, Dialect, add_body, add_hints, hear_server
 
+C = TypeVar("C")
 Method = Callable[..., Any]
 
 _lock = threading.Lock()
@@ -22,28 +24,54 @@ _replaced: dict[tuple[type, str], tuple[Method, Method]] = {}  # where -> (origi
 _is_on = threading.Event()
 
 
-def instrument(client: object | None = None) -> None:
+def instrument(client: object | None = None, *, dialect: str | None = None) -> None:
     """
     Make every OpenAI client of this process, or only *client*, send hints from now on.
 
-    A second call changes nothing. Outside an application scope nothing is sent.
+    A second call changes nothing but the dialect. Outside an application scope nothing is sent.
+
+    Args:
+        client: A client of the official library; all, if not given.
+        dialect: In which server's words hints are sent; Justitia's own by default.
 
     Raises:
         UsageError: *client* is not a client of the official library.
+        ConfigurationError: There is no such dialect.
 
     Changes: methods of the official client's base classes, or the class of *client*.
     """
+    chosen = check_dialect(dialect)
     if client is not None:
-        _instrument_one(client)
+        _instrument_one(client, dialect)
         return
+    Dialect.of_all = chosen
     with _lock, fail_open("instrument", "this version of openai is unknown; no hints are sent"):
         if not _is_on.is_set():
             _replace_methods()
             _is_on.set()
 
 
+def wrap(client: C, *, dialect: str | None = None) -> C:
+    """
+    Return *client*, an existing client of the official library, which sends hints from now on.
+
+    Args:
+        client: Sync or async, of any subclass.
+        dialect: In which server's words hints are sent; Justitia's own by default.
+
+    Raises:
+        UsageError: *client* is not a client of the official library.
+        ConfigurationError: There is no such dialect.
+
+    Changes: the class of *client*; how it retries stays as it is.
+    """
+    instrument(client, dialect=dialect)
+    return client
+
+
 def uninstrument() -> None:
     """Undo ``instrument()``; without effect on clients that were instrumented one by one."""
+    Dialect.of_all = DEFAULT_DIALECT
     with _lock:
         _is_on.clear()
         for (owner, name), (original, ours) in _replaced.items():
@@ -71,9 +99,10 @@ def _replace_methods() -> None:
 
 def _hinting(original: Method) -> Method:
     def _build_request(self: Any, options: Any, **kwargs: Any) -> Any:
-        request = original(self, options, **kwargs)
-        if _is_on.is_set():
-            add_hints(self, request, options)
+        if not _is_on.is_set():
+            return original(self, options, **kwargs)
+        request = original(self, add_body(self, options), **kwargs)
+        add_hints(self, request, options)
         return request
 
     return _build_request
@@ -89,7 +118,7 @@ def _hearing(original: Method) -> Method:
     return _hear_response
 
 
-def _instrument_one(client: object) -> None:
+def _instrument_one(client: object, dialect: str | None) -> None:
     from openai import AsyncOpenAI, OpenAI
 
     from .hinted import hinted_class
@@ -99,3 +128,4 @@ def _instrument_one(client: object) -> None:
     # The class, not the object's methods: copies by with_options are then covered as well.
     with fail_open("instrument_client", "this client sends no hints"):
         client.__class__ = hinted_class(type(client))
+        setattr(client, DIALECT_ATTRIBUTE, dialect)

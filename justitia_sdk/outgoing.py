@@ -13,12 +13,47 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from .context import current_scope, justitia_servers
+from .audience import justitia_servers
+from .context import Scope, current_scope
+from .dialects import DEFAULT_DIALECT, body_in, has_body, headers_in, merged
+from .doctor import note_outside
 from .failopen import fail_open
 from .ids import new_ulid
 from .protocol import HINTS_HEADER, SERVER_HEADER
 
 RETRY_COUNT_HEADER = "x-stainless-retry-count"  # set by the client on every attempt, from 0
+DIALECT_ATTRIBUTE = "_justitia_dialect"  # of a client that speaks another than the default
+
+
+class Dialect:
+    """What clients without a dialect of their own speak."""
+
+    of_all = DEFAULT_DIALECT
+
+
+def dialect_of(client: Any) -> str:
+    """Return the dialect that *client* speaks."""
+    return getattr(client, DIALECT_ATTRIBUTE, None) or Dialect.of_all
+
+
+def add_body(client: Any, options: Any) -> Any:
+    """
+    Return *options* with what the dialect says in the body; the user's own fields win.
+
+    Args:
+        client: The official client that sends it.
+        options: The client's options of the call.
+    """
+    with fail_open("hints", "the call goes out without hints"):
+        dialect, scope = dialect_of(client), current_scope()
+        if scope is None or not has_body(dialect) or not isinstance(options.json_data, dict):
+            return options
+        told = body_in(dialect, scope.hints(call=_call_of(options)))
+        if told:
+            changed = options.copy() if not hasattr(options, "model_copy") else options.model_copy()
+            changed.json_data = merged(told, options.json_data)
+            return changed
+    return options
 
 
 def add_hints(client: Any, request: Any, options: Any) -> None:
@@ -29,15 +64,30 @@ def add_hints(client: Any, request: Any, options: Any) -> None:
         client: The official client that sends it.
         request: The HTTP request of one attempt.
         options: The client's options of the call; their idempotency key is constant over retries.
+
+    Raises:
+        NoActiveApplication: In strict mode, outside any scope.
     """
-    with fail_open("hints", "the call goes out without hints"):
-        scope = current_scope()
-        if scope is None or request.method != "POST":
-            return
-        scope.application.note_asked(str(client.base_url), request.headers.get("Authorization"))
+    if request.method != "POST":
+        return
+    scope = current_scope()
+    if scope is None:
         if HINTS_HEADER not in request.headers:
-            attempt = attempt_of(request)
-            request.headers[HINTS_HEADER] = scope.header(call=_call_of(options), attempt=attempt)
+            note_outside()
+        return
+    with fail_open("hints", "the call goes out without hints"):
+        _add_headers(client, request, options, scope)
+
+
+def _add_headers(client: Any, request: Any, options: Any, scope: Scope) -> None:
+    headers = request.headers
+    scope.application.note_asked(str(client.base_url), headers.get("Authorization"))
+    if HINTS_HEADER in headers:
+        return
+    hints = scope.hints(call=_call_of(options), attempt=attempt_of(request))
+    for name, value in headers_in(dialect_of(client), hints).items():
+        if name not in headers:
+            headers[name] = value
 
 
 def hear_server(client: Any, response: Any) -> None:

@@ -14,130 +14,24 @@ Unknown fields are ignored, so either side may be newer. Everything but ``v`` is
 from __future__ import annotations
 
 import json
-import math
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from .checks import check_count, check_name, check_number
 from .errors import ConfigurationError, MalformedHints, OversizedHints, UnknownHintsVersion
+from .plan import Plan, plan_fields, plan_from
 
 HINTS_HEADER = "Justitia-Hints"
 SERVER_HEADER = "Justitia-Server"  # on every reply of a Justitia server: the version it speaks
 VERSION = 1
 MAX_HINTS_BYTES = 2048
-MAX_NAME_CHARS = 128
-MAX_STAGES = 32
-MAX_COUNT = 1_000_000  # calls of a stage, size of a group, turns of a loop
-MAX_TOKENS = 100_000_000
 MAX_INPUT_CHARS = 2**53
 MAX_WEIGHT = 1e6  # and its inverse the least
 
-
 _APPLICATION_FIELDS = ("app", "type", "weight", "deadline_s", "parent", "input", "input_chars")
-_STAGE_FIELDS = ("name", "calls", "loop", "prompt_tokens", "output_tokens", "tool_s")
 _CALL_FIELDS = ("call", "attempt", "stage", "stage_index", "index", "group", "last")
-
-
-def _check_name(field: str, value: object) -> None:
-    if not isinstance(value, str) or not value or len(value) > MAX_NAME_CHARS:
-        raise ConfigurationError(
-            f"{field} must be a string of 1 to {MAX_NAME_CHARS} characters, not {value!r:.60}"
-        )
-    if not value.isprintable():
-        raise ConfigurationError(f"{field} holds characters that cannot be printed: {value!r:.60}")
-
-
-def _check_count(field: str, value: object, *, least: int = 1, most: int = MAX_COUNT) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ConfigurationError(
-            f"{field} must be a whole number from {least} to {most}, not {value!r:.60}"
-        )
-
-
-def _check_number(
-    field: str, value: object, *, least: float | None = None, above: float | None = None
-) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
-    if good and least is not None:
-        good = value >= least  # type: ignore[operator]
-    if good and above is not None:
-        good = value > above  # type: ignore[operator]
-    if not good:
-        limit = f"at least {least:g}" if least is not None else f"above {above:g}"
-        raise ConfigurationError(f"{field} must be a finite number {limit}, not {value!r:.60}")
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number too large for a float
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """
-    One stage of a plan: calls of one application that may run at the same time.
-
-    Attributes:
-        name: The label that calls of this stage carry.
-        calls: How many calls, exactly or as an inclusive range ``(least, most)``.
-        loop: At most so many times the stage is run again; 1 is once.
-        prompt_tokens: Expected prompt tokens a call, if known.
-        output_tokens: Expected output tokens a call, if known.
-        tool_s: Expected seconds of tool or human time after the stage, if any.
-
-    Raises:
-        ConfigurationError: A field has no meaning.
-    """
-
-    name: str
-    calls: int | tuple[int, int] = 1
-    loop: int = 1
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    tool_s: float | None = None
-
-    def __post_init__(self) -> None:
-        _check_name("stage name", self.name)
-        if isinstance(self.calls, tuple) and len(self.calls) != 2:
-            raise ConfigurationError(
-                f"calls must be a count or a range (least, most), not {self.calls!r:.60}"
-            )
-        least, most = self.call_range
-        _check_count("calls", most, least=0)
-        _check_count("least of calls", least, least=0, most=most)
-        _check_count("loop", self.loop)
-        for field in ("prompt_tokens", "output_tokens"):
-            if (value := getattr(self, field)) is not None:
-                _check_count(field, value, most=MAX_TOKENS)
-        if self.tool_s is not None:
-            _check_number("tool_s", self.tool_s, least=0.0)
-
-    @property
-    def call_range(self) -> tuple[int, int]:
-        """Least and most calls of one turn of the stage."""
-        return self.calls if isinstance(self.calls, tuple) else (self.calls, self.calls)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """
-    The declared structure of an application: its stages, in order.
-
-    Raises:
-        ConfigurationError: More stages than the wire carries, or something else than stages.
-    """
-
-    stages: tuple[Stage, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "stages", tuple(self.stages))
-        if not all(isinstance(stage, Stage) for stage in self.stages):
-            raise ConfigurationError(f"a plan holds stages only, not {self.stages!r:.60}")
-        if len(self.stages) > MAX_STAGES:
-            raise ConfigurationError(f"a plan has at most {MAX_STAGES} stages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,19 +63,19 @@ class ApplicationHints:
     input_chars: int | None = None
 
     def __post_init__(self) -> None:
-        _check_name("app", self.app)
-        _check_name("type, the application's name,", self.type)
-        _check_number("weight", self.weight, above=0.0)
+        check_name("app", self.app)
+        check_name("type, the application's name,", self.type)
+        check_number("weight", self.weight, above=0.0)
         if not 1 / MAX_WEIGHT <= self.weight <= MAX_WEIGHT:
             raise ConfigurationError(
                 f"weight must be from {1 / MAX_WEIGHT:g} to {MAX_WEIGHT:g}, not {self.weight!r}"
             )
         if self.deadline_s is not None:
-            _check_number("deadline_s", self.deadline_s, above=0.0)
+            check_number("deadline_s", self.deadline_s, above=0.0)
         if self.parent is not None:
-            _check_name("parent", self.parent)
+            check_name("parent", self.parent)
         if self.input_chars is not None:
-            _check_count("input_chars", self.input_chars, least=0, most=MAX_INPUT_CHARS)
+            check_count("input_chars", self.input_chars, least=0, most=MAX_INPUT_CHARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +106,12 @@ class CallHints:
 
     def __post_init__(self) -> None:
         if self.call is not None:
-            _check_name("call", self.call)
+            check_name("call", self.call)
         if self.stage is not None:
-            _check_name("stage", self.stage)
+            check_name("stage", self.stage)
         for field in ("attempt", "stage_index", "index", "group"):
             if (value := getattr(self, field)) is not None:
-                _check_count(field, value, least=0)
+                check_count(field, value, least=0)
         if not isinstance(self.last, bool):
             raise ConfigurationError(f"last must be true or false, not {self.last!r}")
 
@@ -297,7 +191,7 @@ def application_fields(application: ApplicationHints) -> dict[str, Any]:
         if (value := getattr(application, name)) is not None:
             fields[name] = value
     if application.plan is not None:
-        fields["plan"] = [_stage_fields(stage) for stage in application.plan.stages]
+        fields["plan"] = plan_fields(application.plan)
     return fields
 
 
@@ -309,39 +203,6 @@ def _application_from(fields: Mapping[str, Any]) -> ApplicationHints | None:
     if (text := fields.get("input")) is not None and not isinstance(text, str):
         raise ConfigurationError("input must be a string")
     return ApplicationHints(**known, plan=None if plan is None else plan_from(plan))
-
-
-def plan_from(stages: Any) -> Plan:
-    """
-    Read a plan from its JSON form, a list of stages.
-
-    Raises:
-        ConfigurationError: A field has no meaning; the message names it.
-    """
-    if not isinstance(stages, list):
-        raise ConfigurationError("plan must be a list of stages")
-    return Plan(tuple(_stage_from(fields) for fields in stages))
-
-
-def _stage_from(fields: Any) -> Stage:
-    if not isinstance(fields, dict) or "name" not in fields:
-        raise ConfigurationError("a stage of the plan must be an object with a name")
-    known = {name: fields[name] for name in _STAGE_FIELDS if fields.get(name) is not None}
-    if isinstance(calls := known.get("calls"), list):
-        if len(calls) != 2:
-            raise ConfigurationError("calls must be a count or a range [least, most]")
-        known["calls"] = (calls[0], calls[1])
-    return Stage(**known)
-
-
-def _stage_fields(stage: Stage) -> dict[str, Any]:
-    fields: dict[str, Any] = {"name": stage.name, "calls": stage.calls}
-    if stage.loop != 1:
-        fields["loop"] = stage.loop
-    for name in ("prompt_tokens", "output_tokens", "tool_s"):
-        if (value := getattr(stage, name)) is not None:
-            fields[name] = value
-    return fields
 
 
 def _call_from(fields: Mapping[str, Any]) -> CallHints:

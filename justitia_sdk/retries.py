@@ -2,7 +2,8 @@
 When a failed call is tried again, and how long after: the official client's own rules, by tenacity.
 
 The rules are asked of the client itself, so that they stay the same: connection errors, time-outs,
-408, 409, 429 and 5xx, `x-should-retry`, `Retry-After`, else exponential back-off with jitter.
+408, 409, 429 and 5xx, `x-should-retry`, `Retry-After`, else exponential back-off with jitter. One
+rule is added: a call of which a gateway says that it was cancelled on purpose is not sent again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from .outgoing import RETRY_COUNT_HEADER
 
 Client = BaseClient[Any, Any]
 
+DROPPED_REASON_HEADER = "x-llm-d-request-dropped-reason"
+CANCELLED = "rejected-context-cancelled"
+
 
 def retry_rules(client: Client, options: Any) -> dict[str, Any]:
     """Return tenacity's arguments for one call of *client*."""
@@ -26,7 +30,8 @@ def retry_rules(client: Client, options: Any) -> dict[str, Any]:
 
     def is_worth_it(exc: BaseException) -> bool:
         if isinstance(exc, APIStatusError):
-            return client._should_retry(exc.response)
+            reason = exc.response.headers.get(DROPPED_REASON_HEADER)
+            return reason != CANCELLED and client._should_retry(exc.response)
         return isinstance(exc, APIConnectionError)  # time-outs are connection errors
 
     def delay_s(state: RetryCallState) -> float:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-from .context import Application, ScopeManager, current_scope
+from .applications import Application, current_application
+from .context import ScopeManager
 from .errors import ConfigurationError
 from .failopen import fail_open
 from .functions import in_scope
 from .ids import new_ulid
-from .protocol import MAX_HINTS_BYTES, ApplicationHints, Plan
+from .plan import Plan
+from .protocol import MAX_HINTS_BYTES, ApplicationHints
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,7 +78,7 @@ def _text_of(value: object) -> str:
     return ""
 
 
-class ApplicationScope(ScopeManager):
+class ApplicationScope(ScopeManager[Application]):
     """What `application` returns: opens an application, by ``with`` or around a function."""
 
     def __init__(self, facts: ApplicationHints) -> None:
@@ -90,36 +91,20 @@ class ApplicationScope(ScopeManager):
             raise ConfigurationError(f"application decorates a function, not {function!r:.60}")
         return in_scope(function, lambda: ApplicationScope(self._facts))
 
-    def __enter__(self) -> Application:
+    def _enter(self) -> Application:
         facts = replace(self._facts, app=new_ulid())
-        outer = current_scope()
+        outer = current_application()
         # A task that outlives the application it was started in opens applications of its own.
-        if outer is None or outer.application.is_finished:
+        if outer is None or outer.is_finished:
             application = Application(facts)
             self._open(application.scope_of(None))
         else:
-            application = Application(facts, root=outer.application.root)
+            application = Application(facts, root=outer.root)
             self._open(application.scope_of(facts.type))
         self._application = application
         return application
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _exit(self) -> None:
         self._close()
         if self._application is not None:
             self._application.finish()
-
-    async def __aenter__(self) -> Application:
-        return self.__enter__()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.__exit__(exc_type, exc, traceback)

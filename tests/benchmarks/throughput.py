@@ -1,20 +1,23 @@
 """
 Tokens per second under Justitia over stock vLLM's, whole engine, real HTTP.
 
-    python tests/benchmarks/throughput.py [--concurrency 64] [--pairs 150]
+    python tests/benchmarks/throughput.py [--concurrency 64] [--starts 10] [--pairs 20]
 
-Both servers are up all the time (the idle one waits). A run keeps so many calls in flight for a
+Both servers are up at the same time (the idle one waits). A run keeps so many calls in flight for a
 second or less; runs alternate, and so does who goes first in a pair, so that a host whose speed
-drifts, as shared ones do, slows both. Prints the ratio of each tenth of the pairs, the mean ratio,
-and its 95 % interval (over log-ratios), beside it the servers' CPU time. The same calls go to both:
-each names its application, eight calls each. Engines are pinned to one core and everything else to
-the other, so that clients do not compete with what is measured.
+drifts, as shared ones do, slows both. A pair of server processes keeps what it was dealt at its
+start (where its memory lies, how its sets are hashed), which moves the ratio by a per cent or two:
+so the pair is started many times, in turns of who starts first, and the 95 % interval is that of
+Student's t over the starts (over log-ratios). Beside it the engines' CPU time. The same calls go to
+both: each names its application, eight calls each. Engines are pinned to one core and everything
+else to the other, so that clients do not compete with what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import math
 import os
@@ -24,6 +27,7 @@ import time
 from pathlib import Path
 
 import openai
+from scipy.stats import t
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -36,21 +40,51 @@ _numbers = itertools.count()
 
 
 def main() -> None:
-    """Measure pair by pair and print the ratio."""
+    """Measure start by start and print the ratio."""
     options = _options()
-    with LiveServer("--stock") as stock, LiveServer() as ours:
-        asyncio.run(_measure({"stock": stock, "justitia": ours}, options))
+    logs, cpu_logs = [], []
+    for start in range(options.starts):
+        speeds, cpu_s = _one_start(options, is_ours_first=bool(start % 2))
+        logs.append(_mean_log_ratio(speeds["justitia"], speeds["stock"]))
+        cpu_logs.append(math.log(cpu_s["justitia"] / cpu_s["stock"]))
+        medians = (statistics.median(speeds[name]) for name in ("justitia", "stock"))
+        print(
+            f"start {start + 1:>2}: tokens/s {math.exp(logs[-1]):.4f} "
+            "({:.0f} to {:.0f})".format(*medians)
+            + f", engine CPU {math.exp(cpu_logs[-1]):.4f}",
+            flush=True,
+        )
+    about = (
+        f"{options.concurrency} concurrent calls, {options.starts} starts of {options.pairs} pairs"
+    )
+    print(f"{about}: tokens/s {_interval(logs)}, engine CPU {_interval(cpu_logs)}")
+
+
+def _one_start(
+    options: argparse.Namespace, *, is_ours_first: bool
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Start a pair of servers and return the speeds of their runs and the engines' CPU seconds."""
+    kinds: list[tuple[str, tuple[str, ...]]] = [("stock", ("--stock",)), ("justitia", ())]
+    with contextlib.ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(LiveServer(*words))
+            for name, words in sorted(kinds, reverse=not is_ours_first)
+        }
+        return asyncio.run(_measure(servers, options))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--pairs", type=int, default=150)
+    parser.add_argument("--starts", type=int, default=10, help="pairs of server processes")
+    parser.add_argument("--pairs", type=int, default=20, help="pairs of runs a start")
     parser.add_argument("--calls", type=int, default=2, help="calls a worker in a run")
     return parser.parse_args()
 
 
-async def _measure(servers: dict[str, LiveServer], options: argparse.Namespace) -> None:
+async def _measure(
+    servers: dict[str, LiveServer], options: argparse.Namespace
+) -> tuple[dict[str, list[float]], dict[str, float]]:
     clients = {}
     for name, server in servers.items():
         _pin(server)
@@ -62,12 +96,9 @@ async def _measure(servers: dict[str, LiveServer], options: argparse.Namespace) 
     for pair in range(options.pairs):
         for name in sorted(servers, reverse=bool(pair % 2)):
             speeds[name].append(await _run(clients[name], options))
-    _print_ratios(speeds, options)
-    for name, server in servers.items():
-        engine, api = (
-            after - start for after, start in zip(_cpu_s(server), before[name], strict=True)
-        )
-        print(f"{name:<9} CPU: engine {engine:6.1f} s, API process {api:6.1f} s")
+    for client in clients.values():
+        await client.close()
+    return speeds, {name: _cpu_s(server) - before[name] for name, server in servers.items()}
 
 
 def _pin(server: LiveServer) -> None:
@@ -79,13 +110,13 @@ def _pin(server: LiveServer) -> None:
             os.sched_setaffinity(thread.id, {last if is_engine else first})
 
 
-def _cpu_s(server: LiveServer) -> tuple[float, float]:
-    """Return the CPU seconds of the engine and of the API process so far."""
+def _cpu_s(server: LiveServer) -> float:
+    """Return the CPU seconds of the engine so far; of all processes where it is in one of them."""
     spent = {True: 0.0, False: 0.0}
     for process in server.family():
         times = process.cpu_times()
         spent["EngineCore" in process.name()] += times.user + times.system
-    return spent[True], spent[False]
+    return spent[True] or spent[False]
 
 
 async def _run(client: openai.AsyncOpenAI, options: argparse.Namespace) -> float:
@@ -106,26 +137,18 @@ async def _run(client: openai.AsyncOpenAI, options: argparse.Namespace) -> float
     return options.concurrency * options.calls * OUTPUT_TOKENS / (time.perf_counter() - start)
 
 
-def _print_ratios(speeds: dict[str, list[float]], options: argparse.Namespace) -> None:
-    logs = [
-        math.log(ours / stock)
-        for ours, stock in zip(speeds["justitia"], speeds["stock"], strict=True)
-    ]
-    tenth = max(1, len(logs) // 10)
-    for first in range(0, len(logs), tenth):
-        part = logs[first : first + tenth]
-        print(
-            f"pairs {first + 1:>3} to {first + len(part):>3}: {math.exp(statistics.mean(part)):.4f}"
-        )
-    for name, values in speeds.items():
-        print(f"{name:<9} median {statistics.median(values):7.0f} tokens/s")
+def _mean_log_ratio(ours: list[float], stocks: list[float]) -> float:
+    return statistics.mean(math.log(our / stock) for our, stock in zip(ours, stocks, strict=True))
+
+
+def _interval(logs: list[float]) -> str:
+    """Return the mean ratio and its 95 % interval, in words."""
     mean = statistics.mean(logs)
-    half = 1.96 * statistics.stdev(logs) / math.sqrt(len(logs))
-    low, middle, high = (math.exp(value) for value in (mean - half, mean, mean + half))
-    print(
-        f"{options.concurrency} concurrent calls, {len(logs)} pairs: ratio {middle:.4f}, "
-        f"95 % interval {low:.4f} to {high:.4f}"
-    )
+    if len(logs) < 2:
+        return f"{math.exp(mean):.4f} (one start: no interval)"
+    spread = statistics.stdev(logs) / math.sqrt(len(logs))
+    half = float(t.ppf(0.975, len(logs) - 1)) * spread
+    return f"{math.exp(mean):.4f} ({math.exp(mean - half):.4f} to {math.exp(mean + half):.4f})"
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ SOURCES = {
 # A part is always open to itself.
 MAY_IMPORT: dict[str, set[str]] = {
     "justitia_sdk.errors": set(),
-    "justitia_sdk.protocol": {"justitia_sdk.errors"},
+    "justitia_sdk.checks": {"justitia_sdk.errors"},
+    "justitia_sdk.plan": {"justitia_sdk.checks", "justitia_sdk.errors"},
+    "justitia_sdk.protocol": {"@contract"},
     "justitia_sdk": {"justitia_sdk"},
     "justitia_integrations": {"justitia_sdk"},
-    "justitia_server.fairness": {"justitia_sdk.errors", "justitia_sdk.protocol"},
+    "justitia_server.fairness": {"@contract"},
     "justitia_server.prediction": {"@contract", "justitia_server.fairness"},
     "justitia_server.engine": {"@contract", "justitia_server.fairness"},
     "justitia_server.api": {"@contract", "@rooms"},
@@ -38,7 +40,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "justitia_server": {"@contract"},
 }
 GROUPS = {
-    "@contract": {"justitia_sdk.errors", "justitia_sdk.protocol"},
+    "@contract": {
+        "justitia_sdk.checks",
+        "justitia_sdk.errors",
+        "justitia_sdk.plan",
+        "justitia_sdk.protocol",
+    },
     "@rooms": {
         "justitia_server.fairness",
         "justitia_server.prediction",

@@ -12,8 +12,8 @@ import pytest
 
 import justitia_sdk
 from justitia_sdk import failopen
-from justitia_sdk.context import justitia_servers
-from justitia_sdk.finishing import finisher
+from justitia_sdk.audience import justitia_servers
+from justitia_sdk.notices import messenger
 from justitia_sdk.protocol import HINTS_HEADER, Hints, decode_hints
 
 
@@ -74,7 +74,7 @@ class FakeServer:
 
     def finished(self) -> list[str]:
         """Return the ids of the applications whose end the server was told, once all was sent."""
-        assert finisher.flush(5.0)
+        assert messenger.flush(5.0)
         paths = [request.path.split("/") for request in self.requests if request.method == "POST"]
         return [path[-2] for path in paths if path[-1] == "finish"]
 
@@ -207,5 +207,5 @@ def _clean_sdk() -> Iterator[None]:
     failopen._warned.clear()
     yield
     justitia_sdk.uninstrument()
-    finisher.flush(5.0)
+    messenger.flush(5.0)
     assert justitia_sdk.current_application() is None

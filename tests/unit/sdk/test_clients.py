@@ -266,3 +266,17 @@ async def test_uploads_keep_the_official_retries(server: Any) -> None:
         justitia.OpenAI().files.create(file=io.BytesIO(b"text"), purpose="assistants")
     assert [request.hints.call.attempt for request in server.requests] == [0, 1]
     assert len({request.hints.call.call for request in server.requests}) == 1
+
+
+@pytest.mark.usefixtures("_fast_retries")
+@pytest.mark.parametrize(
+    ("reason", "num_calls"),
+    [("rejected-context-cancelled", 1), ("rejected-saturated", 3), (None, 3)],
+)
+def test_reasons_of_a_gateway_are_heeded(server: Any, reason: str | None, num_calls: int) -> None:
+    """What was cancelled on purpose is not sent again; what found no room is."""
+    headers = {} if reason is None else {"x-llm-d-request-dropped-reason": reason}
+    server.failures.extend([(503, headers)] * 3)
+    with pytest.raises(openai.InternalServerError):
+        justitia.OpenAI(max_retries=2).chat.completions.create(**PROMPT)
+    assert len(server.calls) == num_calls

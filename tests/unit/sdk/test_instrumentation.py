@@ -198,7 +198,7 @@ def test_fault_in_hinting_costs_a_warning_only(
     def broken(*_args: object, **_kwargs: object) -> str:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("justitia_sdk.context.encode_hints", broken)
+    monkeypatch.setattr("justitia_sdk.dialects.encode_hints", broken)
     justitia.instrument()
     with justitia.application("triage"):
         for _ in range(3):

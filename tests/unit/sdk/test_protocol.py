@@ -7,22 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from justitia_sdk.checks import MAX_COUNT
 from justitia_sdk.errors import (
     ConfigurationError,
     MalformedHints,
     OversizedHints,
     UnknownHintsVersion,
 )
+from justitia_sdk.plan import MAX_TOKENS, Plan, Stage
 from justitia_sdk.protocol import (
-    MAX_COUNT,
     MAX_HINTS_BYTES,
-    MAX_TOKENS,
     MAX_WEIGHT,
     ApplicationHints,
     CallHints,
     Hints,
-    Plan,
-    Stage,
     application_fields,
     application_hints_from,
     decode_hints,

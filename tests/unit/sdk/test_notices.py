@@ -10,7 +10,7 @@ import openai
 import pytest
 
 import justitia_sdk as justitia
-from justitia_sdk.finishing import Ending, Finisher, finisher
+from justitia_sdk.notices import Messenger, Notice, Server, messenger
 
 PROMPT: dict[str, Any] = {"model": "toy", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -122,9 +122,11 @@ def test_decorated_function_ends_with_each_call(justitia_server: Any) -> None:
 
 def test_leaving_does_not_wait() -> None:
     """An end is told in the background: nothing blocks on a server that does not answer."""
-    patient = Finisher(timeout_s=60)
+    patient = Messenger(timeout_s=60)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
-        patient.tell(Ending("a", f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"))
+        patient.tell(
+            Notice(Server(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"), "/applications/a/finish")
+        )
         assert not patient.flush(0.0)
     assert patient.flush(5.0)
 
@@ -134,8 +136,8 @@ def test_failure_to_tell_costs_one_warning(caplog: pytest.LogCaptureFixture) -> 
     with socket.create_server(("127.0.0.1", 0)) as gone:
         base_url = f"http://127.0.0.1:{gone.getsockname()[1]}/v1"
     for _ in range(3):
-        finisher.tell(Ending("a", base_url))
-    assert finisher.flush(5.0)
+        messenger.tell(Notice(Server(base_url), "/applications/a/finish"))
+    assert messenger.flush(5.0)
     assert [r.levelname for r in caplog.records if r.name == "justitia.sdk"] == ["WARNING"]
 
 
@@ -150,9 +152,9 @@ def test_refusal_costs_one_warning(justitia_server: Any, caplog: pytest.LogCaptu
 
 
 def test_waiting_ends_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
-    """Endings beyond the bound are dropped with a warning, not kept for ever."""
-    full = Finisher(max_waiting=0)
-    full.tell(Ending("a", "http://127.0.0.1:9/v1"))
+    """Notices beyond the bound are dropped with a warning, not kept for ever."""
+    full = Messenger(max_waiting=0)
+    full.tell(Notice(Server("http://127.0.0.1:9/v1"), "/applications/a/finish"))
     assert full.flush(0.0)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
@@ -180,7 +182,7 @@ def test_forked_child_leaves_the_end_to_its_parent(justitia_server: Any) -> None
         call()
         if (pid := os.fork()) == 0:
             app.finish()
-            os._exit(0 if not app.is_finished and finisher._thread is None else 1)
+            os._exit(0 if not app.is_finished and messenger._thread is None else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert justitia_server.finished() == [app.app_id]
 
@@ -191,6 +193,6 @@ def test_one_thread_serves_all(justitia_server: Any) -> None:
     for _ in range(5):
         with justitia.application("triage"):
             call()
-        threads.add(finisher._thread)
+        threads.add(messenger._thread)
     assert len(justitia_server.finished()) == 5
     assert len(threads) == 1
