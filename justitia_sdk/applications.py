@@ -23,7 +23,7 @@ from .dialects import check_dialect, headers_in
 from .failopen import fail_open, logger
 from .ids import new_ulid
 from .plan import Plan, Stage
-from .protocol import ApplicationHints, application_fields
+from .protocol import ApplicationHints, application_fields, fitted
 from .receipts import Receipt, areceive, receive
 from .structure import Structure
 
@@ -54,7 +54,7 @@ class Application:
             is_joined: Whether it was opened in another process, which also ends it.
             stages: Stages that have their numbers already, in their order.
         """
-        self._facts = facts
+        self._facts = fitted(facts)  # once, not with every call
         self._root = root
         self._structure = Structure(facts.plan, numbered=stages)
         self._audience = Audience()
@@ -260,7 +260,7 @@ class Application:
 
     def _announce(self) -> None:
         """Let the plan as it is now go out with every call, and at once where calls went."""
-        self._facts = replace(self._facts, plan=self._structure.plan)
+        self._facts = fitted(replace(self._facts, plan=self._structure.plan))
         if not self._is_finished:
             self._audience.tell("/applications", application_fields(self._facts))
 

@@ -27,6 +27,7 @@ HINTS_HEADER = "Justitia-Hints"
 SERVER_HEADER = "Justitia-Server"  # on every reply of a Justitia server: the version it speaks
 VERSION = 1
 MAX_HINTS_BYTES = 2048
+CALL_ROOM_BYTES = 256
 MAX_INPUT_CHARS = 2**53
 MAX_WEIGHT = 1e6  # and its inverse the least
 
@@ -139,6 +140,15 @@ def encode_hints(hints: Hints) -> str:
         hints = shortened(hints, excess)
         text = _dump(hints)
     return text
+
+
+def fitted(application: ApplicationHints) -> ApplicationHints:
+    """Return *application* with its input cut so that a call's facts fit beside it, usually."""
+    if application.input is None:
+        return application
+    hints = Hints(application)
+    excess = len(_dump(hints)) + CALL_ROOM_BYTES - MAX_HINTS_BYTES
+    return application if excess <= 0 else _with_input_cut(hints, excess).application or application
 
 
 def decode_hints(value: str) -> Hints:
