@@ -17,11 +17,12 @@ from .audience import justitia_servers
 from .context import Scope, current_scope
 from .dialects import DEFAULT_DIALECT, body_in, has_body, headers_in, merged
 from .doctor import note_outside
-from .failopen import fail_open
+from .failopen import fail_open, warn_once
 from .ids import new_ulid
 from .protocol import HINTS_HEADER, SERVER_HEADER
 
 RETRY_COUNT_HEADER = "x-stainless-retry-count"  # set by the client on every attempt, from 0
+OWN_KEY = "stainless-python-retry-"  # before the random part of keys the client makes
 DIALECT_ATTRIBUTE = "_justitia_dialect"  # of a client that speaks another than the default
 
 
@@ -44,10 +45,10 @@ def add_body(client: Any, options: Any) -> Any:
         client: The official client that sends it.
         options: The client's options of the call.
     """
+    dialect, scope = dialect_of(client), current_scope()
+    if scope is None or not has_body(dialect) or not isinstance(options.json_data, dict):
+        return options
     with fail_open("hints", "the call goes out without hints"):
-        dialect, scope = dialect_of(client), current_scope()
-        if scope is None or not has_body(dialect) or not isinstance(options.json_data, dict):
-            return options
         told = body_in(dialect, scope.hints(call=_call_of(options)))
         if told:
             changed = options.copy() if not hasattr(options, "model_copy") else options.model_copy()
@@ -75,30 +76,44 @@ def add_hints(client: Any, request: Any, options: Any) -> None:
         if HINTS_HEADER not in request.headers:
             note_outside()
         return
-    with fail_open("hints", "the call goes out without hints"):
+    try:
         _add_headers(client, request, options, scope)
+    except Exception:
+        warn_once("hints", "the call goes out without hints")
 
 
 def _add_headers(client: Any, request: Any, options: Any, scope: Scope) -> None:
-    headers = request.headers
-    scope.application.note_asked(str(client.base_url), headers.get("Authorization"))
+    headers, dialect = request.headers, dialect_of(client)
+    scope.application.note_asked(base_url_of(client), headers.get("Authorization"))
     if HINTS_HEADER in headers:
         return
     hints = scope.hints(call=_call_of(options), attempt=attempt_of(request))
-    for name, value in headers_in(dialect_of(client), hints).items():
-        if name not in headers:
+    for name, value in headers_in(dialect, hints).items():
+        if dialect == DEFAULT_DIALECT or name not in headers:
             headers[name] = value
 
 
 def hear_server(client: Any, response: Any) -> None:
     """Take notice if a Justitia server has answered: it is told when applications end."""
-    with fail_open("reply", "the server will not be told when the application ends"):
+    try:
         if SERVER_HEADER not in response.headers:
             return
-        base_url = str(client.base_url)
+        base_url = base_url_of(client)
         justitia_servers.add(base_url)
         if (scope := current_scope()) is not None:
             scope.application.note_justitia(base_url)
+    except Exception:
+        warn_once("reply", "the server will not be told when the application ends")
+
+
+def base_url_of(client: Any) -> str:
+    """Return the client's base URL as text, which is made once for each URL it has had."""
+    url = client.base_url
+    made_of, text = getattr(client, "_justitia_base_url", (None, ""))
+    if made_of is not url:
+        text = str(url)
+        client._justitia_base_url = (url, text)
+    return text
 
 
 def attempt_of(request: Any) -> int:
@@ -108,6 +123,10 @@ def attempt_of(request: Any) -> int:
 
 
 def _call_of(options: Any) -> str:
-    key = getattr(options, "idempotency_key", None)
-    # A user's own key may be of any length and alphabet, hence the digest.
-    return uuid.uuid5(uuid.NAMESPACE_OID, key).hex if key else new_ulid()
+    key: str | None = getattr(options, "idempotency_key", None)
+    if not key:
+        return new_ulid()
+    if key.startswith(OWN_KEY):
+        return key.removeprefix(OWN_KEY)
+    # A user's own key may be of any length and alphabet, and is nobody else's business.
+    return uuid.uuid5(uuid.NAMESPACE_OID, key).hex

@@ -17,6 +17,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from .checks import check_count, check_name, check_number
@@ -115,6 +116,9 @@ class CallHints:
                 check_count(field, value, least=0)
         if not isinstance(self.last, bool):
             raise ConfigurationError(f"last must be true or false, not {self.last!r}")
+
+
+_CALL_DEFAULTS = tuple((name, getattr(CallHints(), name)) for name in _CALL_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,13 +226,25 @@ def _call_from(fields: Mapping[str, Any]) -> CallHints:
 
 
 def _dump(hints: Hints) -> str:
+    call = {
+        name: value
+        for name, absent in _CALL_DEFAULTS
+        if (value := getattr(hints.call, name)) != absent
+    }
+    beginning = _beginning(hints.application)
+    return f"{beginning},{_json(call)[1:]}" if call else beginning + "}"
+
+
+@lru_cache(maxsize=256)
+def _beginning(application: ApplicationHints | None) -> str:
+    """Return the header up to the call's fields: the same for all calls of an application."""
     fields: dict[str, Any] = {"v": VERSION}
-    if hints.application is not None:
-        fields.update(application_fields(hints.application))
-    absent = CallHints()
-    for name in _CALL_FIELDS:
-        if (value := getattr(hints.call, name)) != getattr(absent, name):
-            fields[name] = value
+    if application is not None:
+        fields.update(application_fields(application))
+    return _json(fields)[:-1]
+
+
+def _json(fields: dict[str, Any]) -> str:
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 

@@ -55,17 +55,16 @@ def can_be_sent_again(options: Any) -> bool:
 
 
 def with_call_id(client: Client, options: Any) -> Any:
-    """Return a copy of *options* whose idempotency key names the call in all its attempts."""
+    """Return a copy of *options*, ours to change, whose idempotency key names the call."""
     options = model_copy(options)
     options.idempotency_key = options.idempotency_key or client._idempotency_key()
     return options
 
 
 def for_attempt(options: Any, state: RetryCallState) -> Any:
-    """Return a copy of *options* for one attempt, which the client itself does not repeat."""
-    count = {RETRY_COUNT_HEADER: str(state.attempt_number - 1)}
+    """Return *options*, which are ours, set for one attempt; the client itself does not repeat."""
     given = options.headers if isinstance(options.headers, Mapping) else {}
-    options = model_copy(options)
+    count = {RETRY_COUNT_HEADER: str(state.attempt_number - 1)}
+    options.headers = {**given, **count} if state.attempt_number > 1 else {**count, **given}
     options.max_retries = 0
-    options.headers = {**count, **given}
     return options
