@@ -14,6 +14,8 @@ TOY_OPTIONS: dict[str, object] = {
     "structured_outputs_config": '{"backend":"xgrammar","disable_any_whitespace":true}',
     "enable_auto_tool_choice": True,
     "tool_call_parser": "hermes",
+    # Without it a forced tool call's arguments are any JSON: of a random model, mostly no object.
+    "tool_strict_level": "parameter",
     "disable_uvicorn_access_log": True,
     "uvicorn_log_level": "warning",
 }
