@@ -10,7 +10,7 @@ from . import errors
 from .applications import Application, Handle, current_application
 from .context import current_stage
 from .doctor import configure, outside_calls
-from .instrumentation import instrument, uninstrument, wrap
+from .instrumentation import instrument, is_instrumented, uninstrument, wrap
 from .joining import join
 from .plan import Plan, Stage
 from .receipts import Receipt
@@ -35,6 +35,7 @@ __all__ = [
     "current_stage",
     "errors",
     "instrument",
+    "is_instrumented",
     "join",
     "outside_calls",
     "uninstrument",

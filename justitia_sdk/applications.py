@@ -130,7 +130,8 @@ class Application:
             ConfigurationError: An argument has no meaning.
         """
         stage = Stage.of(name, calls=calls, parallel=parallel, output_tokens=output_tokens)
-        if calls is not None and self.root._structure.declare(stage):
+        is_counted, is_sized = calls is not None, output_tokens is not None
+        if (is_counted or is_sized) and self.root._structure.declare(stage, is_counted=is_counted):
             self.root._announce()
         return StageScope(name, lambda: self.scope_of(name))
 
@@ -244,8 +245,9 @@ class Application:
             root.finish()
 
     def note_event(self, event: str, **fields: Any) -> None:
-        """Tell its servers, in the background, what goes on besides calls."""
-        self.root._audience.tell(self._path("events"), {"event": event, **fields})
+        """Tell its servers, in the background and until its end, what goes on besides calls."""
+        if not self.is_finished:
+            self.root._audience.tell(self._path("events"), {"event": event, **fields})
 
     def scope_of(self, stage: str | None) -> Scope:
         """Return the scope of a stage, which gets the next number if it is new."""
@@ -254,13 +256,16 @@ class Application:
         return Scope(self, stage, self.root._structure.number_of(stage))
 
     def _scope_here(self) -> Scope:
-        """Return the open scope if it is one of this application, else one without a stage."""
+        """Return a scope of this application, at the open stage if that is one of its own."""
         scope, here = current_scope(), current_application()
-        return scope if scope and here and here.root is self.root else Scope(self)
+        if scope is None or here is None or here.root is not self.root:
+            return Scope(self)
+        return Scope(self, scope.stage, scope.stage_index)
 
     def _announce(self) -> None:
         """Let the plan as it is now go out with every call, and at once where calls went."""
-        self._facts = fitted(replace(self._facts, plan=self._structure.plan))
+        while (plan := self._structure.plan) is not self._facts.plan:  # newer by another thread
+            self._facts = fitted(replace(self._facts, plan=plan))
         if not self._is_finished:
             self._audience.tell("/applications", application_fields(self._facts))
 

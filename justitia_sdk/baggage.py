@@ -33,10 +33,18 @@ def carrier_of(app_id: str, app_type: str) -> dict[str, str]:
 
 
 def environment_of(app_id: str, app_type: str, around: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that name an application, others' baggage and trace in *around* kept."""
+    """
+    Return the variables that name an application.
+
+    Others' trace in *around* is kept, and of their baggage what still fits.
+    """
     carrier = carrier_of(app_id, app_type)
-    others = [each for each in _members(around.get(BAGGAGE.upper(), "")) if not _is_ours(each)]
-    variables = {BAGGAGE.upper(): ",".join([*others, carrier[BAGGAGE]])}
+    baggage = carrier[BAGGAGE]
+    for member in _members(around.get(BAGGAGE.upper(), "")):
+        longer = f"{baggage},{member}"
+        if not _is_ours(member) and len(longer) <= MAX_BAGGAGE_CHARS:
+            baggage = longer
+    variables = {BAGGAGE.upper(): baggage}
     trace = around.get(TRACEPARENT.upper(), carrier.get(TRACEPARENT))
     return variables if trace is None else {**variables, TRACEPARENT.upper(): trace}
 

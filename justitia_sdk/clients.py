@@ -28,7 +28,7 @@ class RetryingClient(HintedClient):
         Raises:
             ConfigurationError: There is no such dialect.
         """
-        self._justitia_dialect = dialect and check_dialect(dialect)
+        self._justitia_dialect = None if dialect is None else check_dialect(dialect)
         super().__init__(*args, **kwargs)
 
     def _process_response(self, *, response: Any, **kwargs: Any) -> Any:

@@ -37,7 +37,7 @@ def check_dialect(dialect: str | None) -> str:
     """
     if dialect is None:
         return DEFAULT_DIALECT
-    if dialect not in _HEADERS:
+    if not isinstance(dialect, str) or dialect not in _HEADERS:
         known = ", ".join(_HEADERS)
         raise ConfigurationError(f"dialect must be one of {known}, not {dialect!r:.60}")
     return dialect

@@ -10,25 +10,28 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import sysconfig
 import threading
 from collections import Counter
-from pathlib import Path
+from functools import lru_cache
 from types import FrameType
 
 from .applications import live
 from .errors import NoActiveApplication
+from .failopen import fail_open
 
 logger = logging.getLogger("justitia.sdk.doctor")
 
 MAX_SITES = 1000  # beyond so many places, calls are counted together
 
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
-_SKIPPED = (str(Path(__file__).parent), "<frozen", *_LIBRARIES)
+_PYTHON = ("<frozen", sysconfig.get_path("stdlib"))
+_INSTALLED = re.compile(r"[/\\](site|dist)-packages[/\\]")
+_CLIENT = {"justitia_sdk", "justitia_integrations", "openai", "tenacity"}
 _sites: Counter[str] = Counter()
-_lock = threading.Lock()
-_is_strict = os.environ.get("JUSTITIA_STRICT", "") not in {"", "0"}
+_lock = threading.RLock()  # the garbage collector may run a call in the midst of it
+_is_strict = os.environ.get("JUSTITIA_STRICT", "").lower() not in {"", "0", "false", "no", "off"}
 
 
 def configure(*, strict: bool) -> None:
@@ -54,15 +57,12 @@ def note_outside() -> None:
     Raises:
         NoActiveApplication: In strict mode.
     """
-    site = _site(sys._getframe(1))
-    with _lock:
-        known = site in _sites
-        if not known and len(_sites) >= MAX_SITES:
-            site = "elsewhere"
-        _sites[site] += 1
+    site, is_new = "somewhere", False
+    with fail_open("doctor", "calls outside any application are not counted"):
+        site, is_new = _counted(_site(sys._getframe(1)))
     if _is_strict:
         raise NoActiveApplication(f"{site}: {_diagnosis()}")
-    if not known:
+    if is_new:
         logger.warning("call_outside_application: %s: %s", site, _diagnosis(), extra={"site": site})
 
 
@@ -72,19 +72,45 @@ def forget() -> None:
         _sites.clear()
 
 
+def _counted(site: str) -> tuple[str, bool]:
+    """Count a call; return the place it is counted under, and whether that is new."""
+    with _lock:
+        if site not in _sites and len(_sites) >= MAX_SITES:
+            site = "elsewhere"
+        _sites[site] += 1
+        return site, _sites[site] == 1
+
+
 def _site(frame: FrameType | None) -> str:
-    """Return the innermost place that is neither ours nor a library's."""
+    """
+    Return the innermost place that is no library's.
+
+    Of a program that is installed among the libraries, the place that called the client; where
+    there is none of either, the kind of thread.
+    """
+    caller = None
     while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_SKIPPED) and "justitia_integrations" not in name:
-            return f"{name}:{frame.f_lineno}"
+        is_library, is_installed = _kind_of(frame.f_code.co_filename)
+        is_client = str(frame.f_globals.get("__name__")).partition(".")[0] in _CLIENT
+        if not is_client and not is_library:
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        if not is_client and is_installed and caller is None:
+            caller = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
-    return f"thread {threading.current_thread().name}"
+    return caller or f"thread {re.sub('[0-9]+', 'N', threading.current_thread().name)}"
+
+
+@lru_cache(maxsize=4096)
+def _kind_of(filename: str) -> tuple[bool, bool]:
+    """Return whether a file is a library's, Python's own included, and whether it is installed."""
+    is_installed = _INSTALLED.search(filename) is not None
+    return is_installed or filename.startswith(_PYTHON), is_installed
 
 
 def _diagnosis() -> str:
     """Return what is likely wrong, and what to do about it."""
-    open_here = sorted({each.type for each in live.values() if not each.is_finished})
+    applications = [reference() for reference in live.valuerefs()]  # others may open some now
+    open_here = sorted({app.type for app in applications if app and not app.is_finished})
     if not open_here:
         return (
             "this LLM call belongs to no application: put it inside "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
@@ -39,7 +40,7 @@ def ulid_of(trace_id: str) -> str:
     Raises:
         ValueError: *trace_id* is not 32 hexadecimal digits.
     """
-    if len(trace_id) != 32:
+    if not re.fullmatch("[0-9a-fA-F]{32}", trace_id):
         raise ValueError(f"not a trace id: {trace_id!r}")
     value = int(trace_id, 16)
     return "".join(_ALPHABET[value >> shift & 31] for shift in range(125, -1, -5))

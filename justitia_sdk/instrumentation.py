@@ -32,7 +32,8 @@ def instrument(client: object | None = None, *, dialect: str | None = None) -> N
 
     Args:
         client: A client of the official library; all, if not given.
-        dialect: In which server's words hints are sent; Justitia's own by default.
+        dialect: In which server's words hints are sent; as before if not given, at first
+            Justitia's own.
 
     Raises:
         UsageError: *client* is not a client of the official library.
@@ -44,7 +45,8 @@ def instrument(client: object | None = None, *, dialect: str | None = None) -> N
     if client is not None:
         _instrument_one(client, dialect)
         return
-    Dialect.of_all = chosen
+    if dialect is not None:
+        Dialect.of_all = chosen
     with _lock, fail_open("instrument", "this version of openai is unknown; no hints are sent"):
         if not _is_on.is_set():
             _replace_methods()
@@ -57,7 +59,8 @@ def wrap(client: C, *, dialect: str | None = None) -> C:
 
     Args:
         client: Sync or async, of any subclass.
-        dialect: In which server's words hints are sent; Justitia's own by default.
+        dialect: In which server's words hints are sent; as before if not given, at first
+            Justitia's own.
 
     Raises:
         UsageError: *client* is not a client of the official library.
@@ -67,6 +70,11 @@ def wrap(client: C, *, dialect: str | None = None) -> C:
     """
     instrument(client, dialect=dialect)
     return client
+
+
+def is_instrumented() -> bool:
+    """Tell whether `instrument` is in force for all clients of this process."""
+    return _is_on.is_set()
 
 
 def uninstrument() -> None:
@@ -99,7 +107,7 @@ def _replace_methods() -> None:
 
 def _hinting(original: Method) -> Method:
     def _build_request(self: Any, options: Any, **kwargs: Any) -> Any:
-        if not _is_on.is_set():
+        if not _is_on.is_set() or _hints_itself(self):
             return original(self, options, **kwargs)
         request = original(self, add_body(self, options), **kwargs)
         add_hints(self, request, options)
@@ -111,11 +119,16 @@ def _hinting(original: Method) -> Method:
 def _hearing(original: Method) -> Method:
     # An asynchronous original returns a coroutine, which passes through.
     def _hear_response(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if _is_on.is_set():
+        if _is_on.is_set() and not _hints_itself(self):
             hear_server(self, kwargs["response"] if "response" in kwargs else args[0])
         return original(self, *args, **kwargs)
 
     return _hear_response
+
+
+def _hints_itself(client: object) -> bool:
+    """Whether *client* is of a class made by `hinted`."""
+    return hasattr(client, DIALECT_ATTRIBUTE)
 
 
 def _instrument_one(client: object, dialect: str | None) -> None:
@@ -128,4 +141,5 @@ def _instrument_one(client: object, dialect: str | None) -> None:
     # The class, not the object's methods: copies by with_options are then covered as well.
     with fail_open("instrument_client", "this client sends no hints"):
         client.__class__ = hinted_class(type(client))
-        setattr(client, DIALECT_ATTRIBUTE, dialect)
+        if dialect is not None:
+            setattr(client, DIALECT_ATTRIBUTE, dialect)

@@ -46,13 +46,15 @@ def add_body(client: Any, options: Any) -> Any:
         options: The client's options of the call.
     """
     dialect, scope = dialect_of(client), current_scope()
-    if scope is None or not has_body(dialect) or not isinstance(options.json_data, dict):
+    if scope is None or not has_body(dialect) or not _has_json(options):
         return options
     with fail_open("hints", "the call goes out without hints"):
-        told = body_in(dialect, scope.hints(call=_call_of(options)))
-        if told:
-            changed = options.copy() if not hasattr(options, "model_copy") else options.model_copy()
-            changed.json_data = merged(told, options.json_data)
+        if told := body_in(dialect, scope.hints(call=_call_of(options))):
+            # The client lays the user's extra fields over the body without merging.
+            extra = options.extra_json or {}
+            own = {**options.json_data, **extra}
+            changed = options.model_copy() if hasattr(options, "model_copy") else options.copy()
+            changed.extra_json = {**extra, **merged(told, {k: own[k] for k in told if k in own})}
             return changed
     return options
 
@@ -73,7 +75,7 @@ def add_hints(client: Any, request: Any, options: Any) -> None:
         return
     scope = current_scope()
     if scope is None:
-        if HINTS_HEADER not in request.headers:
+        if HINTS_HEADER not in request.headers and not attempt_of(request):
             note_outside()
         return
     try:
@@ -120,6 +122,11 @@ def attempt_of(request: Any) -> int:
     """Return how many attempts went before this request."""
     count = request.headers.get(RETRY_COUNT_HEADER, "")
     return int(count) if count.isdecimal() else 0
+
+
+def _has_json(options: Any) -> bool:
+    """Whether a body goes out that is an object; an upload's form is none."""
+    return options.method == "post" and isinstance(options.json_data, dict) and not options.files
 
 
 def _call_of(options: Any) -> str:

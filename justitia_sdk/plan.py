@@ -68,7 +68,7 @@ class Stage:
         output_tokens: int | None = None,
     ) -> Stage:
         """
-        Return a stage of *calls* calls, *parallel* of them at the same time: so many turns.
+        Return a stage of *calls* calls, *parallel* of them at the same time: so many equal turns.
 
         Raises:
             ConfigurationError: A field has no meaning.
@@ -76,12 +76,15 @@ class Stage:
         stage = cls(name, 1 if calls is None else calls, output_tokens=output_tokens)
         if parallel is None:
             return stage
+        if calls is None:
+            raise ConfigurationError("parallel says how many of the calls: give calls as well")
         check_count("parallel", parallel)
         least, most = stage.call_range
         if parallel >= most:
             return stage
         turns = -(-most // parallel)
-        a_turn = parallel if least == most else (min(least, parallel), parallel)
+        fewest, widest = least // turns, -(-most // turns)
+        a_turn = widest if fewest == widest else (fewest, widest)
         return cls(name, a_turn, loop=turns, output_tokens=output_tokens)
 
     @property

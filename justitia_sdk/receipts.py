@@ -147,13 +147,12 @@ def _ask(app_id: str, server: Server, *, timeout_s: float) -> Receipt:
     path = f"/applications/{quote(app_id, safe='')}"
     status, answer = exchange(server, "GET", path, timeout_s=timeout_s)
     if status != 200:
-        raise ServerError(
-            f"{server.base_url} answered {status}: it does not know the application (any more)",
-            app_id=app_id,
-            status=status,
-        )
+        why = ": it does not know the application (any more)" if status == 404 else ""
+        raise ServerError(f"{server.base_url} answered {status}{why}", app_id=app_id, status=status)
     try:
-        return _receipt_from(json.loads(answer))
+        receipt = _receipt_from(json.loads(answer))
+        str(receipt)  # fails where a number is none, here rather than in the user's print
+        return receipt
     except (ValueError, KeyError, TypeError) as exc:
         raise ServerError(
             f"{server.base_url} sent a receipt that cannot be read: {exc!r}", app_id=app_id

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 
 from .failopen import fail_open
 from .plan import Plan, Stage
@@ -50,26 +51,44 @@ class Structure:
                 number = self._numbers[stage]
         return number
 
-    def declare(self, stage: Stage) -> bool:
+    def declare(self, stage: Stage, *, is_counted: bool = True) -> bool:
         """
         Take the user's word for one stage; return whether that changed the plan.
+
+        Args:
+            stage: Its calls, its turns and their output; what else is known of it stands.
+            is_counted: Whether the user said how many calls there are.
 
         Changes: the plan, where *stage* takes the place of the one of its name.
         """
         with self._lock:
             self._declared.add(stage.name)
-            return self._take([stage])
+            return self._take([self._completed(stage, is_counted)])
 
     def expect(self, plan: Plan) -> bool:
         """
         Take note of what was found out; return whether that changed the plan.
 
-        Nothing declared is touched: where the user gave a plan, that is the plan.
+        Nothing declared is touched: where the user gave a plan, that is the plan. Stages stand as
+        *plan* has them, those it lacks behind them.
         """
         with self._lock:
             if self._is_declared:
                 return False
-            return self._take(stage for stage in plan.stages if stage.name not in self._declared)
+            before = self._plan
+            self._take(stage for stage in plan.stages if stage.name not in self._declared)
+            rank = {stage.name: place for place, stage in enumerate(plan.stages)}
+            if self._plan is not None:
+                stages = sorted(self._plan.stages, key=lambda s: rank.get(s.name, len(rank)))
+                self._plan = Plan(tuple(stages))
+            return self._plan != before
+
+    def _completed(self, stage: Stage, is_counted: bool) -> Stage:
+        stages = self._plan.stages if self._plan else ()
+        known = next((each for each in stages if each.name == stage.name), stage)
+        calls, loop = (stage.calls, stage.loop) if is_counted else (known.calls, known.loop)
+        output_tokens = stage.output_tokens or known.output_tokens
+        return replace(known, calls=calls, loop=loop, output_tokens=output_tokens)
 
     def _take(self, stages: Iterable[Stage]) -> bool:
         before = self._plan

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from .applications import Handle
 from .context import current_scope
+from .errors import UsageError
 from .functions import in_scope
 
 P = ParamSpec("P")
@@ -35,8 +36,13 @@ def wrap_thread(thread: threading.Thread) -> threading.Thread:
     """
     Let *thread*, which is not started yet, run in the scope that is open now; return it.
 
+    Raises:
+        UsageError: It is started already.
+
     Changes: the thread's ``run``.
     """
+    if thread.ident is not None:
+        raise UsageError("wrap_thread comes too late: the thread is started already")
     thread.run = copy_scope(thread.run)  # type: ignore[method-assign]
     return thread
 
@@ -79,6 +85,8 @@ class ScopedExecutor(Executor):
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_executor":  # not there yet: of a copy in the making
+            raise AttributeError(name)
         return getattr(self._executor, name)
 
 

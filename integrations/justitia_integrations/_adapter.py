@@ -36,6 +36,30 @@ class RunScope(Protocol):
 NewScope = Callable[[tuple[Any, ...], dict[str, Any]], RunScope]
 
 
+_users: set[str] = set()  # integrations that want the official clients to send hints
+_was_on = False
+_switching = threading.Lock()
+
+
+def switch_on(user: str) -> None:
+    """Let the official clients send hints, until all that asked for it have switched off again."""
+    global _was_on
+    with _switching:
+        if not _users:
+            _was_on = justitia_sdk.is_instrumented()
+            justitia_sdk.instrument()
+        _users.add(user)
+
+
+def switch_off(user: str) -> None:
+    """Take *user*'s wish back; what was on before anybody asked stays on."""
+    with _switching:
+        if user in _users:
+            _users.remove(user)
+            if not _users and not _was_on:
+                justitia_sdk.uninstrument()
+
+
 class Patches:
     """Methods of a framework's classes (or modules) that are replaced, and put back by `undo`."""
 
@@ -115,7 +139,8 @@ def top_level(function: Callable[P, R], scope: NewScope) -> Callable[P, R]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        if justitia_sdk.current_application() is not None:
+        outer = justitia_sdk.current_application()
+        if outer is not None and not outer.is_finished:
             return function(*args, **kwargs)
         return _in_new(function, scope, args, kwargs)(*args, **kwargs)
 
@@ -191,7 +216,7 @@ def labelled(name: str | None) -> Any:
     application = justitia_sdk.current_application()
     if application is None or not name or justitia_sdk.current_stage() is not None:
         return nullcontext()
-    return _or_nothing(lambda: application.stage(_printable(name)))
+    return _or_nothing(lambda: application.stage(printable(name)))
 
 
 def tool_time(name: str) -> Any:
@@ -203,7 +228,7 @@ def tool_time(name: str) -> Any:
     application = justitia_sdk.current_application()
     if application is None:
         return nullcontext()
-    return _or_nothing(lambda: application.tool(_printable(name)))
+    return _or_nothing(lambda: application.tool(printable(name)))
 
 
 def _or_nothing(make: Callable[[], AbstractContextManager[Any]]) -> Any:
@@ -214,6 +239,6 @@ def _or_nothing(make: Callable[[], AbstractContextManager[Any]]) -> Any:
         return nullcontext()
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """Return *name* as the wire takes it: printable, of at most 128 characters."""
     return "".join(char if char.isprintable() else " " for char in name)[:128].strip() or "unnamed"

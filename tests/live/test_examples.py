@@ -80,6 +80,26 @@ def test_existing_agent(server: LiveServer) -> None:
     assert seen["calls"]["done"] >= 2
 
 
+def test_langchain_agent(server: LiveServer) -> None:
+    """Two runs of an agent are two applications, and the server tells what each took."""
+    before = len(applications_of(server, "clerk"))
+    printed = run_example("langchain_agent.py", server)
+    assert len(re.findall(r"^application clerk \w{26} \(finished\)$", printed, re.M)) == 2
+    assert len(applications_of(server, "clerk")) == before + 2
+
+
+def test_langgraph_graph(server: LiveServer) -> None:
+    """The plan shows the fan-out that was found, and the calls are of its stages."""
+    printed = run_example("langgraph_graph.py", server)
+    assert printed.splitlines()[1:] == ["├─ check  3 calls at once", "└─ report  1 call"]
+    [seen] = [
+        item
+        for item in applications_of(server, "contract_review")
+        if item["id"] == application_id(printed)
+    ]
+    assert (seen["calls"]["done"], seen["stage"]) == (4, "report")
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_examples_say_what_they_cover(path: Path) -> None:
     """A reader learns from the first lines what an example shows and what happens in it."""

@@ -12,17 +12,17 @@ from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.globals import set_llm_cache
 from langchain_core.load import dumps
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from langchain_openai.chat_models._client_utils import _cached_async_httpx_client
 from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel
 
 import justitia_sdk as justitia
 from justitia_integrations.langchain import ChatJustitia
 
-pytestmark = pytest.mark.usefixtures("_fast_retries")
+pytestmark = pytest.mark.usefixtures("_fast_retries", "_new_http_clients")
 
 
 def chat(**options: Any) -> ChatJustitia:
@@ -38,12 +38,6 @@ def tool_calls(*names: str) -> dict[str, Any]:
     return {"role": "assistant", "content": None, "tool_calls": calls}
 
 
-@pytest.fixture(autouse=True)
-def _new_http_clients() -> None:
-    """LangChain keeps asynchronous connections for all models; each test has its own loop."""
-    _cached_async_httpx_client.cache_clear()
-
-
 @pytest.fixture
 def cache() -> Iterator[InMemoryCache]:
     cache = InMemoryCache()
@@ -53,19 +47,19 @@ def cache() -> Iterator[InMemoryCache]:
 
 
 async def by_invoke(model: Any) -> str:
-    return str(model.invoke("hi").content)
+    return str(model.invoke("hi").text)
 
 
 async def by_ainvoke(model: Any) -> str:
-    return str((await model.ainvoke("hi")).content)
+    return str((await model.ainvoke("hi")).text)
 
 
 async def by_stream(model: Any) -> str:
-    return "".join(chunk.content for chunk in model.stream("hi"))
+    return "".join(chunk.text for chunk in model.stream("hi"))
 
 
 async def by_astream(model: Any) -> str:
-    return "".join([chunk.content async for chunk in model.astream("hi")])
+    return "".join([chunk.text async for chunk in model.astream("hi")])
 
 
 WAYS = [by_invoke, by_ainvoke, by_stream, by_astream]
@@ -192,6 +186,78 @@ def test_model_is_stored_as_chat_openai(server: Any) -> None:
     assert dumps(chat()) == dumps(ChatOpenAI(model="toy"))
 
 
+def test_dialect_is_spoken_and_not_stored(server: Any, cache: InMemoryCache) -> None:
+    """Another server's words instead of ours; neither cache keys nor saved chains know of it."""
+    assert dumps(chat(dialect="vllm")) == dumps(chat()) == dumps(ChatOpenAI(model="toy"))
+    with justitia.application("triage", weight=2.0) as app:
+        chat(dialect="vllm").invoke("hi")
+        chat().invoke("hi")
+    (call,) = server.calls  # the second is served from the cache
+    assert (call.headers["x-session-id"], call.headers["x-vllm-priority"]) == (app.app_id, "-1")
+    assert not [name for name in call.headers if "justitia" in name]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_dialect_reaches_every_way_to_call(server: Any, way: Any) -> None:
+    """Also in the body, where a dialect puts something there."""
+    with justitia.application("triage", weight=4.0) as app:
+        await way(chat(dialect="dynamo"))
+    (call,) = server.calls
+    assert call.headers["x-dynamo-session-id"] == app.app_id
+    assert call.body["nvext"] == {"agent_hints": {"priority": 2}}
+
+
+def test_unknown_dialect_speaks_up() -> None:
+    """When the model is made, not when it is called."""
+    with pytest.raises(ValueError, match="dialect must be one of"):
+        chat(dialect="klingon", api_key="key")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_responses_api_carries_hints(server: Any, way: Any) -> None:
+    """OpenAI's other API, labelled like the first."""
+    steps: Any = RunnableLambda(str) | chat(use_responses_api=True)
+    with justitia.application("triage") as app:
+        assert await way(steps) == "hello"
+    assert server.apps == {app.app_id}
+    assert server.calls[0].path.endswith("/responses")
+    assert server.stages == [("step 2", 0)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_step_of_a_chain_is_the_stage(server: Any, way: Any) -> None:
+    """Of each kind of run; what is below a parallel belongs to the parallel's step."""
+    branches = RunnableParallel(a=RunnableLambda(str) | chat(), b=chat())
+    steps: Any = branches | RunnableLambda(lambda _: "both") | chat()
+    with justitia.application("triage"):
+        assert await way(steps) == "hello"
+    assert sorted(server.stages) == [("step 1", 0), ("step 1", 0), ("step 3", 1)]
+
+
+def test_graph_in_a_graph_is_in_the_stage(server: Any) -> None:
+    """The path to the node, wherever the inner graph is run."""
+    inner: Any = create_agent(chat(), tools=[])
+    question = {"messages": [{"role": "user", "content": "hi"}]}
+    graph: Any = StateGraph(State)
+    graph.add_node("ask", lambda _: {"words": [str(inner.invoke(question))]})
+    graph.add_edge(START, "ask")
+    with justitia.application("graph"):
+        graph.compile().invoke({"words": []})
+    assert server.stages == [("ask:model", 0)]
+
+
+def test_label_of_one_run_is_not_that_of_the_next(server: Any) -> None:
+    """A model by itself has none, whatever ran before it in the same thread."""
+    with justitia.application("triage"):
+        (RunnableLambda(str) | chat()).invoke("hi")
+        chat().invoke("hi")
+        chat()._generate([HumanMessage("hi")])
+    assert server.stages[:2] == [("step 2", 0), (None, None)]
+    with justitia.application("other"):
+        chat()._generate([HumanMessage("hi")])  # no callback says where it is
+    assert server.stages[3] == (None, None)
+
+
 def test_bound_headers_are_merged(server: Any) -> None:
     """A header bound by the user travels beside the hints, and neither replaces the other."""
     model = chat(default_headers={"x-client": "1"}).bind(extra_headers={"x-mine": "2"})
@@ -249,6 +315,7 @@ def test_retries_keep_the_call_id(server: Any) -> None:
     with justitia.application("triage"):
         chat().invoke("hi")
     assert len({hints.call.call for hints in server.hints}) == 1
+    assert [hints.call.attempt for hints in server.hints] == [0, 1, 2]
     assert [call.headers["x-stainless-retry-count"] for call in server.calls] == ["0", "1", "2"]
 
 

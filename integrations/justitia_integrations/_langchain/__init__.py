@@ -1,0 +1,1 @@
+"""The parts of the LangChain and LangGraph integrations, which are one underneath."""
