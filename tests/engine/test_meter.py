@@ -134,7 +134,7 @@ def test_a_call_preempted_with_its_output_under_way_is_read_until_that_has_come(
     call.request = SimpleNamespace(num_output_tokens=3, num_stale_output_tokens=0)
     meter = Meter(books.ledger)
     books.queue.remove(call)
-    meter.admit(call)
+    meter.admit(call, books.now)
     meter.read()
     books.queue.add(call)
     call.request.num_stale_output_tokens = 1
@@ -151,7 +151,7 @@ def running(books, meter, app_id, **told):
     call = books.call(app_id, prompt=10, **told)
     call.request = SimpleNamespace(num_output_tokens=0, num_stale_output_tokens=0)
     books.queue.remove(call)
-    meter.admit(call)
+    meter.admit(call, books.now)
     return call
 
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.engine
 def queue_of_two():
     """Return books, a queue, and the waiting requests of a small and a large application."""
     books = Books()
-    queue = ApplicationRequestQueue(books.policy, Meter(books.ledger))
+    queue = ApplicationRequestQueue(books.policy, Meter(books.ledger), lambda: books.now)
     books.ledger.on_fall = queue.refresh
     requests = []
     for app_id, cost in [("small", 100.0), ("large", 1000.0)]:
@@ -42,3 +42,16 @@ def test_what_was_peeked_at_and_removed_is_not_popped():
     queue.remove_request(small)
     assert queue.pop_request() is large
     assert not queue
+
+
+def test_what_was_popped_and_put_back_waits_on():
+    """vLLM passes over a call whose grammar is not ready yet, in every step."""
+    books, queue, (small, _) = queue_of_two()
+    spells = small.justitia_call.account.spells
+    for _ in range(3):
+        books.now += 1
+        queue.prepend_request(queue.pop_request())
+    assert spells.until(books.now) == (3, 0)
+    queue.pop_request()
+    books.now += 2
+    assert spells.until(books.now) == (3, 2)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from justitia_sdk.protocol import Plan, Stage
+from justitia_sdk.plan import Plan, Stage
 from justitia_server.fairness.cost import call_cost
 from justitia_server.prediction.base import Example, Prediction, Question, Standing
 from justitia_server.prediction.course import Course

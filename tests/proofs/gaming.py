@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from unittest.mock import patch
 
-from justitia_sdk.protocol import Plan, Stage
+from justitia_sdk.plan import Plan, Stage
 from justitia_server.fairness.accounts import ApplicationFacts
 from justitia_server.fairness.samples import Sample
 from justitia_server.fairness.tenants import Tenant

@@ -52,13 +52,18 @@ class Books:
             num_prompt_tokens=prompt,
             now=self.now,
         )
-        self.queue.add(call)
+        self.wait(call)
         return call
+
+    def wait(self, call: Call) -> None:
+        """Put *call* into the queue: it is new, or preempted."""
+        self.queue.add(call)
+        self.ledger.wait(call, self.now)
 
     def admit(self, call: Call) -> None:
         """Take *call* out of the queue and into the batch."""
         self.queue.remove(call)
-        self.ledger.admit(call)
+        self.ledger.admit(call, self.now)
 
     def deliver(self, call: Call, num_tokens: int = 1) -> None:
         """Give *call* more tokens."""
@@ -167,14 +172,14 @@ class Life:
     def _admit(self, which: int, amount: int) -> None:
         if self.waiting:
             call = self.books.queue.pop()
-            self.books.ledger.admit(call)
+            self.books.ledger.admit(call, self.books.now)
             self.waiting.remove(call)
             self.running.append(call)
 
     def _preempt(self, which: int, amount: int) -> None:
         if self.running:
             self.waiting.append(self.running.pop(which % len(self.running)))
-            self.books.queue.add(self.waiting[-1])
+            self.books.wait(self.waiting[-1])
 
     def _serve(self, which: int, amount: int) -> None:
         if self.running:

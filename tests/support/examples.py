@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 
-from justitia_sdk.protocol import Plan, Stage
+from justitia_sdk.plan import Plan, Stage
 from justitia_server.prediction.base import (
     Case,
     Example,

@@ -83,7 +83,12 @@ class FollowedCall:
         if reason in _NOT_COMPLETED or not self._num_open:
             return  # `close` sees to it
         self._num_open -= 1
-        self._following.end_call(self._num_prompt_tokens, num_output_tokens, call_id=self._call_id)
+        self._following.end_call(
+            self._num_prompt_tokens,
+            num_output_tokens,
+            call_id=self._call_id,
+            attempt=self._attempt,
+        )
         self._on_news(self._following)
 
 

@@ -4,6 +4,9 @@ Where a call meets the engine: hints and prediction become the facts the schedul
 The one seam is `engine_client.generate`, which every generating endpoint of vLLM ends in (chat,
 completions, responses, …): just before, the call's facts are put into its sampling parameters.
 A client's own `extra_args["justitia"]` is always overwritten: tenant and cost are ours to say.
+
+An application is predicted once, and again when a call or an announcement of it tells a plan that
+goes beyond the one known (`plans`): structure found on the way.
 """
 
 from __future__ import annotations
@@ -11,10 +14,11 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+from justitia_sdk.plan import Plan
 from justitia_sdk.protocol import ApplicationHints
 
 from ..engine.carrier import EXTRA_ARGS_KEY, pack
@@ -23,21 +27,13 @@ from ..fairness.cost import KV_TOKEN_TIME, CostModel
 from ..prediction.base import Case, Predictor, Question
 from ..prediction.following import Following
 from ..prediction.online import Learned
-from ..prediction.outlook import Outlook, outlooks
 from .arrival import Arrival, arrival
 from .followed import FollowedCall, follow
-from .metrics import PREDICTION_SECONDS, PREDICTIONS, count_hints
+from .memory import Memory, Remembered
+from .metrics import PREDICTION_SECONDS, PREDICTIONS, count_failure, count_hints
+from .plans import goes_beyond
 
-NUM_APPLICATIONS_KEPT = 65_536
 NUM_FOLLOWED = 8_192  # at once: their texts and courses are kept
-FACTS_KEPT_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Remembered:
-    facts: ApplicationFacts
-    until_at: float
-    stages: dict[str, Outlook]
 
 
 class Intake:
@@ -49,6 +45,7 @@ class Intake:
         cost_model: CostModel = KV_TOKEN_TIME,
         *,
         on_news: Callable[[str, Following], None] = lambda app_id, following: None,
+        on_plan: Callable[[str, float], None] = lambda app_id, cost: None,
         follows: bool = True,
     ) -> None:
         """
@@ -58,14 +55,16 @@ class Intake:
             predictor: Asked once an application, and learns.
             cost_model: The unit of the costs.
             on_news: Told when an application's course has changed.
+            on_plan: Told what a running application is predicted to cost by a plan that one of its
+                calls has told.
             follows: Look at what calls bring; else an application is predicted at its arrival only.
         """
         self.predictor = predictor
         self._cost_model = cost_model
         self._on_news = on_news
+        self._on_plan = on_plan
         self._follows = follows
-        # An application is predicted once; the engine holds the truth, so forgetting is harmless.
-        self._applications: OrderedDict[str, _Remembered] = OrderedDict()
+        self._memory = Memory()
         self._following: OrderedDict[str, Following] = OrderedDict()
 
     def attach(self, engine_client: Any) -> None:
@@ -100,8 +99,24 @@ class Intake:
         sampling_params.extra_args = extra_args or None
         return followed
 
-    def predict(self, hints: ApplicationHints, tenant: str, **known: Any) -> ApplicationFacts:
-        """Return the facts of an application, its cost predicted from *hints* and *known*."""
+    def announce(self, hints: ApplicationHints, tenant: str) -> tuple[ApplicationFacts, bool]:
+        """
+        Take in what is told of an application besides its calls.
+
+        Until its first call all of it counts, afterwards a plan that goes beyond the one known.
+
+        Returns:
+            Its facts, and whether they are news to those who serve it.
+        """
+        remembered = self._memory.recall(scoped_id(tenant, hints.app))
+        if remembered is None or not remembered.has_begun:
+            return self.predict(hints, tenant).facts, True
+        if not goes_beyond(hints.plan, remembered.question.plan):
+            return remembered.facts, False
+        return self._replan(remembered, hints.plan).facts, True
+
+    def predict(self, hints: ApplicationHints, tenant: str, **known: Any) -> Remembered:
+        """Predict the cost of an application from *hints* and *known*; return what is known now."""
         question = Question(
             hints.type,
             tenant,
@@ -121,15 +136,14 @@ class Intake:
             prediction.source,
             prediction.declared_cost,
         )
-        typical = prediction.output_tokens_per_call
-        stages = outlooks(hints.plan, typical_output_tokens=typical) if hints.plan else {}
-        self._remember(facts, stages)
         self._follow(facts.app_id, case)
-        return facts
+        return self._memory.remember(
+            facts, question, typical_output_tokens=prediction.output_tokens_per_call
+        )
 
     def forget(self, app_id: str) -> Case | None:
         """Drop what is remembered of an application that has ended; return what was seen of it."""
-        self._applications.pop(app_id, None)
+        self._memory.forget(app_id)
         following = self._following.pop(app_id, None)
         return None if following is None else following.case
 
@@ -149,24 +163,29 @@ class Intake:
         count_hints("absent" if hints is None else "ok")
         if hints is None:
             return self._alone(arrived.tenant, prompt, sampling), CallFacts(), None
-        app_id = scoped_id(arrived.tenant, hints.parent or hints.app)
-        facts = self._recall(app_id)
-        if facts is None:
-            facts = self.predict(_root(hints), arrived.tenant, **_known(prompt, sampling))
+        hints = _root(hints)
+        app_id = scoped_id(arrived.tenant, hints.app)
+        remembered = self._memory.recall(app_id)
+        if remembered is None:
+            remembered = self.predict(hints, arrived.tenant, **_known(prompt, sampling))
+        elif goes_beyond(hints.plan, remembered.question.plan):
+            remembered = self._take_up(remembered, hints.plan)
+        remembered.has_begun = True
         following = self._following.get(app_id)
         is_scout = following is not None and following.claim_scout(sampling.n)
-        call = self._call_facts(app_id, arrived, is_scout=is_scout)
-        return facts, call, self._followed_call(app_id, call, prompt, sampling)
+        call = self._call_facts(remembered, arrived, is_scout=is_scout)
+        return remembered.facts, call, self._followed_call(app_id, call, prompt, sampling)
 
-    def _call_facts(self, app_id: str, arrived: Arrival, *, is_scout: bool) -> CallFacts:
+    def _call_facts(self, remembered: Remembered, arrived: Arrival, *, is_scout: bool) -> CallFacts:
         told = arrived.hints.call
-        expected = self._applications[app_id].stages.get(told.stage or "")
+        expected = remembered.stages.get(told.stage or "")
         index = told.stage_index
         if index is None:
             index = expected.stage_index if expected else 0
         tokens = expected.output_tokens if expected else None
         if is_scout and tokens is None:
-            tokens = self._following[app_id].case.prediction.output_tokens_per_call
+            following = self._following[remembered.facts.app_id]
+            tokens = following.case.prediction.output_tokens_per_call
         return CallFacts(
             told.call,
             told.attempt or arrived.attempt,
@@ -216,31 +235,38 @@ class Intake:
         PREDICTIONS.labels(case.prediction.source).inc()
         return case
 
+    def _take_up(self, remembered: Remembered, plan: Plan) -> Remembered:
+        """Take up a plan that a call has told, and let those who serve it know."""
+        try:
+            remembered = self._replan(remembered, plan)
+        except Exception as exc:  # it goes on as it was predicted
+            count_failure("replan", exc)
+        else:
+            self._on_plan(remembered.facts.app_id, remembered.facts.predicted_cost)
+        return remembered
+
+    def _replan(self, remembered: Remembered, plan: Plan) -> Remembered:
+        """Predict one that runs anew, with *plan*; what was seen of it stays."""
+        following = self._following.get(remembered.facts.app_id)
+        if following is None:  # nothing was seen of it, or nothing is known of that any more
+            following = Following(self.predictor.open(remembered.question), self._cost_model)
+        cost = following.replan(plan, self.predictor)
+        return self._memory.remember(
+            replace(remembered.facts, predicted_cost=cost, prediction_source="plan"),
+            replace(remembered.question, plan=plan),
+            typical_output_tokens=following.case.prediction.output_tokens_per_call,
+        )
+
     def _follow(self, app_id: str, case: Case) -> None:
-        """Follow an application; of one told again while it runs, what was seen stays."""
+        """Follow an application; one whose calls have begun is followed as it was."""
+        following = self._following.pop(app_id, None)
         if not self._follows:
             return
-        following = self._following.pop(app_id, None)
-        if following is None:
+        if following is None or not following.has_begun:
             following = Following(case, self._cost_model)
-        else:
-            following.reopen(case)
         self._following[app_id] = following
         if len(self._following) > NUM_FOLLOWED:
             self._following.popitem(last=False)
-
-    def _recall(self, app_id: str) -> ApplicationFacts | None:
-        remembered = self._applications.get(app_id)
-        if remembered is None or remembered.until_at < time.monotonic():
-            return None
-        return remembered.facts
-
-    def _remember(self, facts: ApplicationFacts, stages: dict[str, Outlook]) -> None:
-        self._applications.pop(facts.app_id, None)
-        until_at = time.monotonic() + FACTS_KEPT_S
-        self._applications[facts.app_id] = _Remembered(facts, until_at, stages)
-        if len(self._applications) > NUM_APPLICATIONS_KEPT:
-            self._applications.popitem(last=False)
 
 
 def scoped_id(tenant: str, app_id: str) -> str:

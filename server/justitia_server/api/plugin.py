@@ -55,12 +55,18 @@ class JustitiaEndpoints:
         trainer = make_trainer(settings, cost_model)
         predictor = _predictor(cost_model, trainer, settings)
         reviser = Reviser(predictor, control)
-        intake = Intake(predictor, cost_model, on_news=reviser.note, follows=trainer is not None)
+        intake = Intake(
+            predictor,
+            cost_model,
+            on_news=reviser.note,
+            on_plan=reviser.tell,
+            follows=trainer is not None,
+        )
         intake.attach(engine_client)
         learner = Learner(control, intake, predictor)
         learner.start()
+        reviser.start()
         if trainer is not None:
-            reviser.start()
             await trainer.start(engine_client, predictor.use)
         drain = Drain(control, settings)
         if drain.is_wanted:

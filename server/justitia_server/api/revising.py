@@ -28,6 +28,7 @@ class Reviser:
         self._predictor = predictor
         self._control = control
         self._changed: dict[str, Following] = {}
+        self._told: dict[str, float] = {}
         self._has_news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -42,11 +43,17 @@ class Reviser:
         self._changed[app_id] = following
         self._has_news.set()
 
+    def tell(self, app_id: str, cost: float) -> None:
+        """Let the engines be told what a running application is predicted to cost."""
+        self._told[app_id] = cost
+        self._has_news.set()
+
     async def revise(self) -> None:
         """Revise what has changed by now and tell the engines; what cannot be told is counted."""
         self._has_news.clear()
         changed, self._changed = self._changed, {}
-        revisions: list[tuple[str, float, bool]] = []
+        told, self._told = self._told, {}
+        revisions = [(app_id, cost, False) for app_id, cost in told.items()]
         for number, (app_id, following) in enumerate(changed.items(), start=1):
             revision = self._ask(following)
             if revision is not None:

@@ -13,6 +13,7 @@ All optional: hints on the calls are enough. Errors have OpenAI's form. A tenant
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +24,7 @@ from justitia_sdk.errors import MalformedHints
 from justitia_sdk.protocol import application_hints_from
 
 from ..fairness.accounts import DEFAULT_TENANT
+from ..fairness.spells import MOST_EXPECTED_S
 from .arrival import arrival
 from .engine_control import EngineControl
 from .intake import Intake, scoped_id
@@ -79,9 +81,9 @@ async def announce_application(request: Request) -> JSONResponse:
         except MalformedHints as exc:
             raise _Refusal(400, str(exc)) from exc
         intake: Intake = request.app.state.justitia.intake
-        facts = intake.predict(hints, _tenant())
+        facts, is_news = intake.announce(hints, _tenant())
         told = {name: getattr(facts, name) for name in facts.__slots__}
-        answers = await _control(request).ask("announce", facts=told)
+        answers = await _control(request).ask("announce", facts=told, revises=is_news)
         if (error := answers[0].get("error")) is not None:
             raise _Refusal(409 if error["type"] == "ApplicationClosed" else 400, error["message"])
         return JSONResponse(_shown(answers[0]["application"]), 201)
@@ -99,9 +101,10 @@ async def note_event(request: Request, app_id: str) -> JSONResponse:
             raise _Refusal(400, f"event must be one of {', '.join(EVENTS)}", "event")
         if name is not None and not (isinstance(name, str) and 0 < len(name) <= 128):
             raise _Refusal(400, "name must be a string of 1 to 128 characters", "name")
+        expected_s = _expected_s(fields)
     except _Refusal as refusal:
         return refusal.reply()
-    return await _answer(request, app_id, "event", kind=kind, name=name)
+    return await _answer(request, app_id, "event", kind=kind, name=name, expected_s=expected_s)
 
 
 @router.post("/v1/applications/{app_id}/finish")
@@ -119,6 +122,19 @@ async def _answer(request: Request, app_id: str, operation: str, **arguments: An
         if (application := answer["application"]) is not None:
             return JSONResponse(_shown(application))
     return _Refusal(404, f"application {app_id!r} is not known here", "app_id").reply()
+
+
+def _expected_s(fields: dict[str, Any]) -> float | None:
+    """Return how long a tool that starts is expected to take, if that is told."""
+    expected_s = fields.get("expected_s")
+    if expected_s is None:
+        return None
+    if fields["event"] != "tool_start":
+        raise _Refusal(400, "expected_s is told with tool_start only", "expected_s")
+    is_number = isinstance(expected_s, int | float) and not isinstance(expected_s, bool)
+    if not is_number or not 0 < expected_s < math.inf:
+        raise _Refusal(400, "expected_s must be a finite number of seconds above 0", "expected_s")
+    return float(min(expected_s, MOST_EXPECTED_S))
 
 
 async def _body(request: Request) -> dict[str, Any]:

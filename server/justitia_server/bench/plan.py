@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from justitia_sdk import Plan, Stage
-from justitia_sdk.protocol import MAX_STAGES, ApplicationHints, CallHints, Hints, encode_hints
+from justitia_sdk.plan import MAX_STAGES
+from justitia_sdk.protocol import ApplicationHints, CallHints, Hints, encode_hints
 
 from ..simulation.workload import Application, Arriving, Call
 

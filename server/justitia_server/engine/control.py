@@ -68,13 +68,13 @@ def _show(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
     return {"application": account and _describe(account, scheduler.ledger, now)}
 
 
-def _announce(scheduler: Scheduler, facts: dict[str, Any]) -> dict[str, Any]:
-    """Open an account; of one that runs already, a plan told now revises the prediction."""
+def _announce(scheduler: Scheduler, facts: dict[str, Any], revises: bool = True) -> dict[str, Any]:
+    """Open an account; of one that runs already, revise the prediction if what is told is new."""
     ledger, now = scheduler.ledger, scheduler.clock()
     told = ApplicationFacts(**facts)
     account = ledger.announce(told, now)
-    if account.tag is not None and told.declared_cost:
-        ledger.revise(account.app_id, told.predicted_cost, now)
+    if account.tag is not None and told.declared_cost and revises:
+        _revise(scheduler, [(account.app_id, told.predicted_cost, False)])
     return {"application": _describe(account, ledger, now)}
 
 
@@ -97,9 +97,16 @@ def _revise(scheduler: Scheduler, revisions: list[tuple[str, float, bool]]) -> d
     return {"num_revised": num_revised}
 
 
-def _event(scheduler: Scheduler, app_id: str, kind: str, name: str | None) -> dict[str, Any]:
+def _event(
+    scheduler: Scheduler,
+    app_id: str,
+    kind: str,
+    name: str | None,
+    expected_s: float | None = None,
+) -> dict[str, Any]:
     ledger, now = scheduler.ledger, scheduler.clock()
-    if not ledger.note_event(app_id, kind, name, now) and app_id in ledger.finished:
+    is_known = ledger.note_event(app_id, kind, name, now, expected_s=expected_s)
+    if not is_known and app_id in ledger.finished:
         raise ApplicationClosed(f"application {app_id} has finished")
     return _show(scheduler, app_id)
 
@@ -180,6 +187,7 @@ def _describe(account: Account, ledger: Ledger, now: float) -> dict[str, Any]:
         return None if at is None else round(at + to_unix, 6)
 
     facts = account.facts
+    wait_s, run_s = account.spells.until(now)
     return {
         "id": facts.app_id,
         "type": facts.app_type,
@@ -187,7 +195,11 @@ def _describe(account: Account, ledger: Ledger, now: float) -> dict[str, Any]:
         "weight": facts.weight,
         "state": str(_state_shown(account)),
         "stage": account.stage,
-        "at_tool_since": instant(account.tool_since_at),
+        "at_tool_since": instant(account.tools.since_at),
+        "tool_expected_s": _microseconds(account.tools.expected_s),
+        "wait_s": _microseconds(wait_s),
+        "run_s": _microseconds(run_s),
+        "tool_s": _microseconds(account.tools.until(now)),
         "calls": {
             "waiting": account.num_waiting,
             "running": account.num_running,
@@ -221,6 +233,11 @@ def _describe(account: Account, ledger: Ledger, now: float) -> dict[str, Any]:
         "lateness_s": account.lateness_s,
         "bound_iterations": account.bound_iterations,
     }
+
+
+def _microseconds(seconds: float | None) -> float | None:
+    """Return *seconds* rounded to whole microseconds."""
+    return None if seconds is None else round(seconds, 6)
 
 
 def _virtual_time(account: Account) -> float | None:

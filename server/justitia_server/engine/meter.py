@@ -41,9 +41,13 @@ class Meter:
         self._num_steps_unread = 1  # ended since the last reading; 0: read in the present one
         ledger.meter = self.read
 
-    def admit(self, call: Call) -> None:
+    def wait(self, call: Call, now: float) -> None:
+        """Take notice that *call* waits from now on; what it ran before is still to be charged."""
+        self._ledger.wait(call, now)
+
+    def admit(self, call: Call, now: float) -> None:
         """Take notice that *call* runs from now on."""
-        self._ledger.admit(call)
+        self._ledger.admit(call, now)
         if call not in self._calls:
             self._calls[call] = None
             self._held += call.num_prompt_tokens + call.num_output_tokens - call.shared_tokens

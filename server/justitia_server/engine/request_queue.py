@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from vllm.v1.core.sched.request_queue import RequestQueue
 from vllm.v1.request import Request
@@ -49,14 +49,17 @@ def bind_call(request: Request, call: Call) -> None:
 class ApplicationRequestQueue(RequestQueue):  # type: ignore[misc]
     """Waiting requests, grouped by application, in the policy's order."""
 
-    def __init__(self, policy: Policy, meter: Meter) -> None:
+    def __init__(self, policy: Policy, meter: Meter, clock: Callable[[], float]) -> None:
         self._calls = CallQueue(policy)
         self._meter = meter
+        self._clock = clock
         self._peeked: Call | None = None
 
     def add_request(self, request: Request) -> None:
         """Let *request* wait."""
-        self._calls.add(call_of(request))
+        call = call_of(request)
+        self._calls.add(call)
+        self._meter.wait(call, self._clock())
 
     def pop_request(self) -> Request:
         """Remove and return the request peeked at, which vLLM has made room for; else the next."""
@@ -65,7 +68,7 @@ class ApplicationRequestQueue(RequestQueue):  # type: ignore[misc]
             call = self._calls.peek()
         self._peeked = None
         self._calls.remove(call)
-        self._meter.admit(call)
+        self._meter.admit(call, self._clock())
         request: Request = call.request
         return request
 

@@ -76,8 +76,8 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         self.ledger = Ledger(policy, self._ledger_options())
         self.policy = _VICTIM_RULE[policy.victim]
         self.meter = Meter(self.ledger, most_tokens_per_step=1 + self.num_spec_tokens)
-        self.waiting = ApplicationRequestQueue(policy, self.meter)
-        self.kv_holding_waiting = ApplicationRequestQueue(policy, self.meter)
+        self.waiting = ApplicationRequestQueue(policy, self.meter, self._now)
+        self.kv_holding_waiting = ApplicationRequestQueue(policy, self.meter, self._now)
         self.ledger.on_fall = self._refresh
         self.errors: Counter[str] = Counter()
         wants_sharing = self.settings.prefix_cost == "shared" and policy.cost.holds_memory
@@ -101,6 +101,9 @@ class FairOrder(Scheduler):  # type: ignore[misc]
             tenant_weights=settings.tenant_weights,
             follow_up=settings.revisions == "both",
         )
+
+    def _now(self) -> float:
+        return self.clock()
 
     def _refresh(self, account: Account) -> None:
         self.waiting.refresh(account)

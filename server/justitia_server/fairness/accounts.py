@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from .spells import Phase, Spells, Tools
+
 if TYPE_CHECKING:
     from .call_queue import CallQueue
     from .tenants import Tag
@@ -92,7 +94,8 @@ class Account:
     opened_at: float
     state: State = State.ANNOUNCED
     stage: str | None = None
-    tool_since_at: float | None = None
+    tools: Tools = field(default_factory=Tools)
+    spells: Spells = field(default_factory=Spells)
     arrival_seq: int = 0
     arrived_at: float | None = None
     arrived_iteration: int = 0
@@ -105,8 +108,8 @@ class Account:
     notice_at: float = 0.0  # attained service at which its tag is to be looked at again
     num_open: int = 0  # calls waiting or running
     num_waiting: int = 0  # kept by the queue they wait in
-    num_done: int = 0
-    num_aborted: int = 0
+    num_done: int = 0  # calls; one that was tried again after it had completed counts once
+    num_aborted: int = 0  # attempts
     num_retries: int = 0
     num_late: int = 0  # calls that came after its end
     num_output_tokens: int = 0
@@ -146,6 +149,13 @@ class Account:
     def num_running(self) -> int:
         """Calls admitted to the engine's batch."""
         return self.num_open - self.num_waiting
+
+    @property
+    def phase(self) -> Phase:
+        """What it does at the moment, as its calls stand."""
+        if self.num_open > self.num_waiting:
+            return Phase.RUNNING
+        return Phase.WAITING if self.num_open else Phase.IDLE
 
     @property
     def lateness_iterations(self) -> int | None:

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from justitia_sdk.errors import AccountingError, ApplicationClosed, ClockError
 
 from .accounts import Account, ApplicationFacts, Call, CallFacts, State
+from .attempts import Attempts
 from .bound import BusyPeriod
 from .feed import DeliveredFeed, Feed, NominalFeed
 from .idle import IdleList
@@ -102,6 +103,7 @@ class Ledger:
         self.num_open_calls = 0
         self._over_told: list[Account] = []  # have used more than `notice_at`
         self._num_going_on = 0  # arrived, neither paused nor finished
+        self._attempts = Attempts()
         self._num_calls = 0
         self._num_arrivals = 0
         self._now = float("-inf")
@@ -155,7 +157,6 @@ class Ledger:
         if not account.num_open:
             self._set_active(account)
         account.last_active_at = now
-        account.tool_since_at = None
         call = self._open_call(account, call_facts, request_id, num_prompt_tokens)
         tokens = call_facts.predicted_output_tokens or max_output_tokens or TYPICAL_OUTPUT_TOKENS
         call.predicted_cost = self.policy.cost.call_cost(num_prompt_tokens, tokens)
@@ -199,8 +200,13 @@ class Ledger:
 
     # -- service -------------------------------------------------------------------------
 
-    def admit(self, call: Call) -> None:
+    def wait(self, call: Call, now: float) -> None:
+        """Take notice that *call* has begun to wait in its queue, for the first time or again."""
+        call.account.spells.enter(call.account.phase, now)
+
+    def admit(self, call: Call, now: float) -> None:
         """Take notice that *call* is admitted to the batch, for the first time or again."""
+        call.account.spells.enter(call.account.phase, now)
         if not call.was_admitted:
             call.was_admitted = True
             self.policy.admit(call)
@@ -294,16 +300,19 @@ class Ledger:
         if not call.is_open:
             raise AccountingError(f"call {call.request_id} has ended before")
         self._tick(now)
+        if call.queue is not None:
+            call.queue.remove(call)
         call.is_open = False
         if call.tag is not None:
             call.tag.tenant.close_tag(call.tag)
         account = call.account
         account.num_open -= 1
         if completed:
-            account.num_done += 1
+            account.num_done += self._attempts.complete(account, call.facts)
             account.is_finishing = account.is_finishing or call.facts.last
         else:
             account.num_aborted += 1
+        account.spells.enter(account.phase, now)
         account.last_call_ended_at = now
         account.last_call_ended_iteration = self.iteration
         self.num_open_calls -= 1
@@ -369,15 +378,38 @@ class Ledger:
         service = self.standings.fair_finish_in(account)
         return None if service is None else service / self.options.capacity
 
-    def note_event(self, app_id: str, kind: str, name: str | None, now: float) -> bool:
-        """Take notice of a stage or tool event; returns whether the application is known."""
+    def note_event(
+        self,
+        app_id: str,
+        kind: str,
+        name: str | None,
+        now: float,
+        *,
+        expected_s: float | None = None,
+    ) -> bool:
+        """
+        Take notice of a stage or tool event.
+
+        Args:
+            app_id: Whose.
+            kind: "stage", "tool_start" or "tool_end".
+            name: Of the stage or tool.
+            now: The present instant.
+            expected_s: How long the tool that starts is expected to take, if that is known.
+
+        Returns:
+            Whether the application is known and not finished.
+        """
         self._tick(now)
         account = self.in_flight.get(app_id)
         if account is None:
             return False
         if kind == "stage":
             account.stage = name
-        account.tool_since_at = now if kind == "tool_start" else None
+        elif kind == "tool_start":
+            account.tools.start(now, expected_s)
+        else:
+            account.tools.end(now)
         account.last_active_at = now
         self.idle.touch(account)
         return True
@@ -403,6 +435,7 @@ class Ledger:
         self._num_calls += 1
         account.num_open += 1
         account.num_retries += facts.attempt > 0
+        account.num_done -= self._attempts.begin(account, facts)
         account.stage = facts.stage or account.stage
         self.num_open_calls += 1
         return Call(
@@ -483,6 +516,7 @@ class Ledger:
         self._drop(account)
         account.state = State.FINISHED
         account.end_reason = reason
+        account.tools.close(account.last_active_at)  # of those left open nothing later is known
         if account.tag is None:
             return  # announced, never came: nothing to settle, nothing to remember
         self._num_going_on -= not account.is_paused

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from justitia_sdk.protocol import Plan
+from justitia_sdk.plan import Plan
 
 from ..fairness.accounts import DEFAULT_TENANT
 from ..fairness.samples import Sample
@@ -163,6 +163,9 @@ class Predictor(Protocol):
 
     def revise(self, case: Case) -> Prediction:
         """Return, and keep in *case*, the prediction after what its course shows by now."""
+
+    def replan(self, case: Case, plan: Plan) -> Prediction:
+        """Return, and keep in *case*, the prediction now that it has told *plan* on its way."""
 
     def observe(self, sample: Sample, case: Case | None = None) -> None:
         """Learn from an application that has ended; *case* if it was seen on the way."""

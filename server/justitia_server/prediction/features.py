@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from justitia_sdk.protocol import Plan
+from justitia_sdk.plan import Plan
 
 from ..fairness.cost import CostModel
 from .base import Case, HashedText, Question, Standing

@@ -9,13 +9,16 @@ The same rules for the server and for the simulator:
 - Of one that has shown nothing yet a revision, for which more is known of its type, moves the order
   either way, as if told so at arrival; so does the first one after a scout has finished.
   Every other one moves it downwards only.
-- A retried call counts once; what its earlier attempts used stays used.
+- A plan told on the way is taken up at once, and is no news later.
+- A retried call counts once, by its latest attempt; what the others used stays used.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+
+from justitia_sdk.plan import Plan
 
 from ..fairness.cost import CostModel
 from .base import Case, Predictor
@@ -38,6 +41,14 @@ class Revision:
     both_ways: bool
 
 
+@dataclass(slots=True)
+class _Attempt:
+    """The latest attempt at a call: its number, and how many of its samples have completed."""
+
+    number: int
+    num_done: int = 0
+
+
 class Following:
     """One application under way, and its case."""
 
@@ -58,14 +69,17 @@ class Following:
         self._told_cost = case.prediction.cost
         self._is_first = True  # no call has claimed to go ahead
         self._was_scouted = False  # and not revised since
-        self._calls: OrderedDict[str, bool] = OrderedDict()  # by id: whether it has completed
+        self._calls: OrderedDict[str, _Attempt] = OrderedDict()  # by id: the latest
 
-    def reopen(self, case: Case) -> None:
-        """Go on with *case*, the same application asked anew; what was seen of it stays."""
-        case.course, case.glimpses = self.case.course, self.case.glimpses
-        self.case = case
-        self.has_news = case.course.num_done > 0
-        self._told_cost = case.prediction.cost
+    @property
+    def has_begun(self) -> bool:
+        """Whether a call of it has begun."""
+        return self.case.course.num_begun > 0
+
+    def replan(self, plan: Plan, predictor: Predictor) -> float:
+        """Take up a plan told on the way; return the cost that is predicted now, to be told."""
+        self._told_cost = predictor.replan(self.case, plan).cost
+        return self._told_cost
 
     def look_again(self) -> None:
         """Ask again although nothing has happened to it: more is known of others."""
@@ -88,23 +102,34 @@ class Following:
     ) -> None:
         """Take notice of a call, of so many samples of one prompt."""
         course = self.case.course
-        was_done = self._calls.get(call_id) if call_id is not None and attempt else None
-        for _ in range(num_samples):
-            if was_done is None:
+        before = self._calls.get(call_id) if call_id is not None and attempt else None
+        for sample in range(num_samples):
+            if before is None:
                 course.begin_call(num_prompt_tokens)
             else:
-                course.retry_call(num_prompt_tokens, was_done=was_done)
-        self._note(call_id, is_done=False)
+                course.retry_call(num_prompt_tokens, was_done=sample < before.num_done)
+        if call_id is not None:
+            self._note(call_id, _Attempt(attempt))
         # What the first wave tells was mostly known; what comes later has unfolded.
         self.has_news |= course.num_done > 0
 
     def end_call(
-        self, num_prompt_tokens: int, num_output_tokens: int, *, call_id: str | None = None
+        self,
+        num_prompt_tokens: int,
+        num_output_tokens: int,
+        *,
+        call_id: str | None = None,
+        attempt: int = 0,
     ) -> None:
         """Take notice of a call, or of one of its samples, that has completed."""
+        latest = self._calls.get(call_id) if call_id is not None else None
+        if latest is not None:
+            if attempt < latest.number:  # given up by its client, which has begun another
+                self.abort_call(num_prompt_tokens)
+                return
+            latest.num_done += 1
         cost = self._cost_model.call_cost(num_prompt_tokens, num_output_tokens)
         self.case.course.end_call(num_prompt_tokens, num_output_tokens, cost)
-        self._note(call_id, is_done=True)
         self.has_news = True
 
     def abort_call(self, num_prompt_tokens: int) -> None:
@@ -125,9 +150,7 @@ class Following:
         self._told_cost = cost
         return Revision(cost, both_ways)
 
-    def _note(self, call_id: str | None, *, is_done: bool) -> None:
-        if call_id is None:
-            return
-        self._calls[call_id] = is_done
+    def _note(self, call_id: str, attempt: _Attempt) -> None:
+        self._calls[call_id] = attempt
         if len(self._calls) > NUM_CALLS_KEPT:
             self._calls.popitem(last=False)

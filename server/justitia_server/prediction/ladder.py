@@ -23,7 +23,7 @@ rest being shared with other calls (`fairness.sharing`).
 
 from __future__ import annotations
 
-from justitia_sdk.protocol import Plan, Stage
+from justitia_sdk.plan import Plan, Stage
 
 from ..fairness.cost import KV_TOKEN_TIME, CostModel
 from ..fairness.samples import Sample

@@ -18,6 +18,8 @@ Rules, whoever answers:
 - Declared structure counts; a declared cost counts until there is evidence (`ratios`), and the
   answers of a model, which may have been told it, are held against what such applications cost.
 - Nobody is predicted below what was used by now, or above what any application may cost.
+- A plan told on the way is followed alone, and at its word: a model is trained with what was told
+  at arrival, and what plans are worth was learned from those.
 - A model that fails is counted and passed over.
 
 A tenant's evidence moves nobody else's predictions, but for what the pooled part of a model learns:
@@ -28,6 +30,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+
+from justitia_sdk.plan import Plan
 
 from ..fairness.accounts import UNHINTED_TYPE
 from ..fairness.cost import KV_TOKEN_TIME, CostModel
@@ -158,6 +162,18 @@ class OnlinePredictor:
                 _take_glimpse(course, case.glimpses)
         return prediction
 
+    def replan(self, case: Case, plan: Plan) -> Prediction:
+        """
+        Return, and keep in *case*, the prediction now that it has told *plan* on its way.
+
+        A plan out of all measure is counted and passed over.
+        """
+        assert isinstance(case, OpenCase)
+        told = self.ladder.predict(replace(case.question, plan=plan))
+        if told.declared_cost < MOST_COST:
+            case.plan = plan
+        return self.revise(case)
+
     # -- learning ------------------------------------------------------------------------
 
     def observe(self, sample: Sample, case: Case | None = None) -> None:
@@ -253,11 +269,16 @@ class OnlinePredictor:
 
     def _laddered(self, case: OpenCase) -> Prediction:
         """Return the prediction without a model, in a view of the course."""
+        question = case.question
+        if case.plan is not None:
+            question = replace(question, plan=case.plan)
         if not case.course.num_done:
-            return replace(
-                self.ladder.predict(case.question), is_scouted=case.prediction.is_scouted
-            )
-        cost = self.ladder.revise(case.question, case.course)
+            told = self.ladder.predict(question)
+            if case.plan is not None:
+                at_its_word = self._charged_ratio(case) * told.declared_cost
+                told = replace(told, cost=max(at_its_word, 1.0), source="plan")
+            return replace(told, is_scouted=case.prediction.is_scouted)
+        cost = self.ladder.revise(question, case.course)
         return case.prediction if cost is None else replace(case.prediction, cost=max(cost, 1.0))
 
     def _correction(self, question: Question) -> float:
@@ -274,7 +295,7 @@ class OnlinePredictor:
 
     def _answer(self, case: OpenCase, laddered: Prediction) -> Prediction:
         """Return the best answer in view of the course: the model's, weighed with *laddered*."""
-        modelled = self._modelled(case)
+        modelled = self._modelled(case) if case.plan is None else None
         if modelled is None:
             return laddered
         if case.at_arrival is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from justitia_sdk.protocol import Plan
+from justitia_sdk.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

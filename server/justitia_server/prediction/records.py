@@ -8,7 +8,7 @@ import zlib
 from dataclasses import asdict, fields
 from typing import Any
 
-from justitia_sdk.protocol import Plan, Stage
+from justitia_sdk.plan import Plan, Stage
 
 from .base import Example, HashedText, Question, Standing
 from .course import Course

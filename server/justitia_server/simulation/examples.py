@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from justitia_sdk.protocol import plan_from
+from justitia_sdk.plan import plan_from
 
 from ..fairness.accounts import DEFAULT_TENANT
 from ..fairness.cost import KV_TOKEN_TIME, CostModel

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from justitia_sdk.protocol import Plan, plan_from
+from justitia_sdk.plan import Plan, plan_from
 
 from ..fairness.accounts import DEFAULT_TENANT
 from ..fairness.cost import CostModel

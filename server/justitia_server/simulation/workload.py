@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from justitia_sdk.errors import ConfigurationError
-from justitia_sdk.protocol import plan_from
+from justitia_sdk.plan import plan_from
 
 from ..fairness.cost import call_cost
 

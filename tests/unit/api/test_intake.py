@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from justitia_sdk.protocol import ApplicationHints, CallHints, Hints, Plan, Stage
+from justitia_sdk.plan import Plan, Stage
+from justitia_sdk.protocol import ApplicationHints, CallHints, Hints
 from justitia_server.api import intake as intake_module
 from justitia_server.api.arrival import Arrival, arrival
 from justitia_server.api.intake import Intake
@@ -196,11 +197,133 @@ def test_those_followed_are_bounded(monkeypatch):
     assert intake.forget("A") is None
 
 
-def test_an_application_told_anew_keeps_its_course(intake):
-    """A plan posted while it runs."""
+# -- plans told on the way ---------------------------------------------------------------
+
+ONE = Plan((Stage("plan", prompt_tokens=10, output_tokens=5),))
+BURST = Plan((*ONE.stages, Stage("map", 40, prompt_tokens=20, output_tokens=5)))
+both_ways = pytest.mark.parametrize("follows", [True, False])
+
+
+class Told:
+    """An intake, what it tells of plans, and calls and announcements of one application."""
+
+    def __init__(self, *, follows=True):
+        self.costs = []
+        self.intake = Intake(
+            OnlinePredictor(), on_plan=lambda app_id, cost: self.costs.append(cost), follows=follows
+        )
+
+    def call(self, plan, **call):
+        return marked(self.intake, arrived("A", plan=plan, call=CallHints(**call)))
+
+    def post(self, plan):
+        return self.intake.announce(ApplicationHints("A", plan=plan), "default")
+
+
+@both_ways
+def test_a_call_may_tell_a_plan_that_goes_beyond_the_first(follows):
+    """The prediction is revised, and later calls carry it; the new stage has its outlook."""
+    told = Told(follows=follows)
+    told.call(ONE)
+    facts, call = told.call(BURST, stage="map")
+    cost = call_cost(10, 5) + 40 * call_cost(20, 5)
+    assert told.costs == [cost]
+    assert (facts.predicted_cost, call.stage_index, call.predicted_output_tokens) == (cost, 1, 5)
+    assert told.call(BURST)[0] == facts
+
+
+@both_ways
+def test_one_plan_is_one_revision_however_it_comes(follows):
+    """By two calls, and announced twice; or announced first."""
+    told = Told(follows=follows)
+    told.call(ONE)
+    for _ in range(2):
+        told.call(BURST)
+        assert told.post(BURST)[1] is False
+    assert len(told.costs) == 1
+
+    told = Told(follows=follows)
+    told.call(ONE)
+    facts, is_news = told.post(BURST)
+    assert is_news
+    assert told.call(BURST)[0] == facts
+    assert told.costs == []
+
+
+@pytest.mark.parametrize("late", [ONE, None, Plan((Stage("other", 100),))])
+def test_a_plan_that_comes_late_changes_nothing(late):
+    """Its call was held up on the way, or its announcement; what is known stays."""
+    told = Told()
+    told.call(BURST)
+    before, _ = told.call(BURST)
+    assert told.call(late)[0] == before
+    assert told.post(late) == (before, False)
+    assert told.costs == []
+
+
+def test_a_plan_smaller_than_what_was_seen_does_no_harm():
+    """Ten calls have been made, then three are told: nobody is predicted below what was used."""
+    told = Told()
+    told.call(ONE)
+    following = told.intake._following["A"]
+    for _ in range(10):
+        following.begin_call(10)
+        following.end_call(10, 5)
+    told.call(Plan((Stage("plan", 3),)))
+    assert told.costs[0] >= 10 * call_cost(10, 5)
+
+
+def test_a_plan_that_cannot_be_taken_up_costs_no_call_its_application():
+    """It goes on as it was predicted."""
+
+    class Broken(OnlinePredictor):
+        def replan(self, case, plan):
+            raise ZeroDivisionError
+
+    intake = Intake(Broken())
+    before, _ = marked(intake, arrived("A", plan=ONE))
+    assert marked(intake, arrived("A", plan=BURST))[0] == before
+
+
+def test_before_its_first_call_everything_may_be_told_anew():
+    """Smaller, too."""
+    told = Told()
+    told.post(BURST)
+    facts, is_news = told.post(ONE)
+    assert is_news
+    assert facts.predicted_cost == call_cost(10, 5)
+    assert told.call(ONE)[0] == facts
+
+
+def test_a_childs_plan_is_not_its_roots(intake):
+    """The child is a part of what the root has told."""
+    before, _ = marked(intake, arrived("root", plan=ONE))
+    after, _ = marked(intake, arrived("child", parent="root", plan=BURST))
+    assert before == after
+
+
+def test_what_was_seen_stays_when_a_plan_is_told(intake):
+    """And no call is learned from twice: two have made ten tokens."""
+    marked(intake, arrived("A", plan=ONE))
+    following = intake._following["A"]
+    for _ in range(2):
+        following.begin_call(10)
+        following.end_call(10, 5)
+    following.revise(intake.predictor)
+    intake.announce(ApplicationHints("A", plan=BURST), "default")
+    following.look_again()
+    following.revise(intake.predictor)
+    lengths = intake.predictor.histories.recall("default", "application").output_tokens_per_call
+    assert (lengths.num_seen, lengths.mean) == (2, 5)
+    assert intake.forget("A").course.num_done == 2
+
+
+def test_an_application_that_outlives_its_memory_keeps_its_course(intake, monkeypatch):
+    """After an hour it is predicted anew; what was seen stays."""
     marked(intake, arrived("A"))
     intake._following["A"].begin_call(10)
-    intake.predict(ApplicationHints("A", plan=Plan((Stage("map", 3),))), "default")
+    intake._memory.recall("A").until_at = 0
+    marked(intake, arrived("A"))
     assert intake.forget("A").course.num_begun == 1
 
 

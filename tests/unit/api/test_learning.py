@@ -70,7 +70,7 @@ def test_one_that_was_not_seen_teaches_its_type():
     intake = Intake(predictor)
     asyncio.run(Learner(Control(sample(1, "unseen")), intake, predictor).poll())
     assert not kept
-    assert intake.predict(ApplicationHints("C", "t"), "default").predicted_cost == 900
+    assert intake.predict(ApplicationHints("C", "t"), "default").facts.predicted_cost == 900
 
 
 def test_those_who_wait_are_asked_again():

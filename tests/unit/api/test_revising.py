@@ -66,6 +66,22 @@ def test_what_has_changed_is_told_together():
     assert asyncio.run(play()) == [[("a", 20.0, False), ("b", 20.0, False)]]
 
 
+def test_what_a_plan_told_on_the_way_comes_to_is_told():
+    """With what else there is to tell, and downwards in the order only."""
+
+    async def play():
+        control = Control()
+        reviser = Reviser(Doubles(), control)
+        for cost in (1.0, 2.0):
+            reviser.tell("b", cost)
+        ended(reviser, "a", following())
+        for _ in range(2):
+            await reviser.revise()
+        return control.told
+
+    assert asyncio.run(play()) == [[("b", 2.0, False), ("a", 20.0, False)]]
+
+
 def test_without_news_nobody_is_asked():
     """Calls of a first wave that begin are none."""
 

@@ -302,6 +302,84 @@ def test_a_tools_word_keeps_an_application():
     assert books.ledger.expire(books.now) == ["a", "b"]
 
 
+def told_of_a_tool(expected_s, **more):
+    """Return books in which "a" has been at a tool since t = 1, b is idle, and a's account."""
+    books = Books(idle_timeout_s=60.0)
+    for name in "ab":
+        books.end(books.call(name))
+    books.now += 1
+    books.ledger.note_event("a", "tool_start", "search", books.now, expected_s=expected_s)
+    return books, books.ledger.find("a")
+
+
+def expired_at(books, seconds):
+    books.now = seconds
+    return books.ledger.expire(seconds)
+
+
+@pytest.mark.parametrize(("expected_s", "end"), [(5, 66), (600, 661), (1e9, 86_461)])
+def test_the_timeout_begins_when_a_tool_is_expected_to_have_ended(expected_s, end):
+    """A day after its start at most; the others' begins as ever."""
+    books, account = told_of_a_tool(expected_s)
+    assert expired_at(books, 60) == ["b"]
+    assert expired_at(books, end - 1) == []
+    assert expired_at(books, end) == ["a"]
+    assert account.end_reason == "idle_timeout"
+
+
+def test_of_several_tools_the_last_to_end_counts():
+    """Until all have ended; then the timeout begins."""
+    books, _ = told_of_a_tool(100.0)
+    books.ledger.note_event("a", "tool_start", "ask", books.now, expected_s=300.0)
+    books.ledger.note_event("a", "tool_start", "look", books.now)
+    books.now = 90.0
+    for name in ("search", "look"):
+        books.ledger.note_event("a", "tool_end", name, books.now)
+    assert expired_at(books, 360) == ["b"]
+    assert expired_at(books, 361) == ["a"]
+
+
+def test_a_tool_that_ends_early_leaves_the_usual_timeout():
+    """Whatever had been expected."""
+    books, _ = told_of_a_tool(600.0)
+    books.now = 10.0
+    books.ledger.note_event("a", "tool_end", "search", books.now)
+    assert expired_at(books, 69) == ["b"]
+    assert expired_at(books, 70) == ["a"]
+
+
+def test_a_sign_of_life_after_the_expected_end_begins_the_timeout_anew():
+    """The tool is late, and its application still says something."""
+    books, _ = told_of_a_tool(100.0)
+    books.now = 150.0
+    books.ledger.note_event("a", "stage", "write", books.now)
+    assert expired_at(books, 209) == ["b"]
+    assert expired_at(books, 210) == ["a"]
+
+
+def test_a_call_during_a_tool_does_not_end_what_is_expected_of_it():
+    """A tool may call; between its calls it is at work all the same."""
+    books, account = told_of_a_tool(600.0)
+    books.now = 50.0
+    books.end(books.call("a"))
+    assert "a" in books.ledger.idle
+    assert expired_at(books, 600) == ["b"]
+    books.now = 605.0
+    call = books.call("a")
+    assert expired_at(books, 700) == []
+    books.end(call)
+    assert account.last_active_at == 700
+    assert expired_at(books, 760) == ["a"]
+
+
+def test_an_application_at_a_tool_may_be_finished():
+    """It is gone from wherever it was."""
+    books, _ = told_of_a_tool(600.0)
+    books.ledger.finish("a", books.now)
+    assert "a" not in books.ledger.idle
+    assert expired_at(books, 10_000) == ["b"]
+
+
 def test_a_tools_word_for_one_keeps_no_other():
     """b was idle after a; a's tool has been heard of since."""
     books = Books(idle_timeout_s=60.0)

@@ -97,6 +97,20 @@ def test_a_call_is_taken_for_as_long_as_is_known(predicted, limit, num_tokens):
     assert call.predicted_cost == call_cost(10, num_tokens)
 
 
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_a_call_tried_again_is_done_once_and_charged_for_every_attempt(is_answered):
+    """Attempt 0 cut off after three tokens, 1 complete but unheard or cut off, 2 complete."""
+    books = Books()
+    for attempt, num_tokens in enumerate((3, 5, 5)):
+        call = books.call("a", prompt=10, call_id="c", attempt=attempt)
+        for _ in range(num_tokens):
+            books.step(call)
+        books.end(call, completed=attempt == 2 or (attempt == 1 and is_answered))
+    account = call.account
+    assert (account.num_done, account.num_retries) == (1, 2)
+    assert account.attained_service == call_cost(10, 3) + 2 * call_cost(10, 5)
+
+
 def test_retries_and_stages_are_noted():
     """A second attempt counts; a call without a stage leaves the name of the last."""
     books = Books()
@@ -364,17 +378,27 @@ def test_an_application_with_an_aborted_call_teaches_nothing():
 
 
 def test_events_name_the_stage_and_the_tool_at_work():
-    """A tool begins and ends; the next call ends it, too."""
+    """A tool begins and ends; naming the stage ends none."""
     books = Books()
     account = books.spend("a", 10).account
-    assert books.ledger.note_event("a", "stage", "write", books.now)
     assert books.ledger.note_event("a", "tool_start", "search", books.now)
-    assert (account.stage, account.tool_since_at) == ("write", 1.0)
+    assert books.ledger.note_event("a", "stage", "write", books.now)
+    assert (account.stage, account.tools.since_at) == ("write", 1.0)
     books.ledger.note_event("a", "tool_end", "search", books.now)
-    assert account.tool_since_at is None
-    books.ledger.note_event("a", "tool_start", "search", books.now)
-    books.call("a")
-    assert account.tool_since_at is None
+    assert account.tools.since_at is None
+
+
+def test_a_tool_may_call_and_goes_on():
+    """It ends when it says so, or with the application as of what was last heard of that."""
+    books = Books()
+    account = books.spend("a", 10).account
+    books.ledger.note_event("a", "tool_start", "ask", books.now)
+    books.now += 2
+    books.spend("a", 10)
+    assert account.tools.since_at == 1.0
+    books.now += 50
+    books.ledger.finish("a", books.now)
+    assert (account.tools.since_at, account.tools.total_s) == (None, 3.0)
 
 
 def test_events_of_unknown_applications_are_answered():

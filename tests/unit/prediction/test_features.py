@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from justitia_sdk.protocol import Plan, Stage
+from justitia_sdk.plan import Plan, Stage
 from justitia_server.fairness.cost import COMPUTE, KV_TOKEN_TIME, call_cost
 from justitia_server.prediction.base import Case, Prediction, Question, Standing
 from justitia_server.prediction.course import Course

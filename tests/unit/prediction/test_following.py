@@ -1,5 +1,6 @@
 """Following one application: what is news, what is told, who goes ahead."""
 
+from justitia_sdk.plan import Plan, Stage
 from justitia_server.fairness.cost import KV_TOKEN_TIME, call_cost
 from justitia_server.prediction.base import Case, Prediction, Question, Standing
 from justitia_server.prediction.following import Following, Revision
@@ -13,6 +14,9 @@ class Predictor:
 
     def revise(self, case):
         return Prediction(self.costs.pop(0), "own", is_scouted=case.prediction.is_scouted)
+
+    def replan(self, case, plan):
+        return self.revise(case)
 
 
 def following(*, cost=1_000.0, is_scouted=False):
@@ -92,9 +96,35 @@ def test_a_retried_call_counts_once():
         one.begin_call(10, call_id="c")
         end(one)
         one.begin_call(10, call_id="c", attempt=1)
-        one.end_call(10, 4, call_id="c")
+        one.end_call(10, 4, call_id="c", attempt=1)
         course = one.case.course
         assert (course.num_begun, course.num_done, course.num_waves) == (1, 1, 1)
+
+
+def test_an_attempt_given_up_that_completes_after_all_does_not_count():
+    """Its client has begun another, whose end is the call's."""
+    one = following()
+    for attempt in (0, 1):
+        one.begin_call(10, call_id="c", attempt=attempt)
+    for attempt in (0, 1):
+        one.end_call(10, 4, call_id="c", attempt=attempt)
+    course = one.case.course
+    assert (course.num_begun, course.num_done, course.num_open) == (1, 1, 0)
+
+
+def test_of_a_retried_call_those_samples_count_again_that_had_completed():
+    """One of three, then all three."""
+    one = following()
+    one.begin_call(10, call_id="c", num_samples=3)
+    one.end_call(10, 4, call_id="c")
+    for _ in range(2):
+        one.abort_call(10)
+    one.begin_call(10, call_id="c", attempt=1, num_samples=3)
+    assert one.case.course.num_done == 0
+    for _ in range(3):
+        one.end_call(10, 4, call_id="c", attempt=1)
+    course = one.case.course
+    assert (course.num_begun, course.num_done, course.num_open) == (3, 3, 0)
 
 
 def test_the_same_name_without_a_retry_is_another_call():
@@ -115,11 +145,11 @@ def test_samples_are_calls():
     assert (course.num_begun, course.num_open, course.cost) == (3, 2, call_cost(10, 4))
 
 
-def test_one_asked_anew_keeps_what_was_seen():
-    """A plan told while it runs opens another case; its course goes on."""
+def test_a_plan_told_on_the_way_is_taken_up_at_once():
+    """What was seen stays; what is predicted by it counts as told."""
     one = following()
     one.begin_call(10)
     one.end_call(10, 4)
-    one.reopen(following(cost=50.0).case)
+    assert one.replan(Plan((Stage("map", 40),)), Predictor(5_000.0)) == 5_000
     assert one.case.course.num_done == 1
-    assert one.revise(Predictor(70.0)) == Revision(70.0, both_ways=False)
+    assert one.revise(Predictor(5_010.0)) is None

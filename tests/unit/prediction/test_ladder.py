@@ -2,7 +2,7 @@
 
 import pytest
 
-from justitia_sdk.protocol import Plan, Stage
+from justitia_sdk.plan import Plan, Stage
 from justitia_server.fairness.cost import COMPUTE, call_cost
 from justitia_server.fairness.samples import Sample
 from justitia_server.prediction import ladder

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from justitia_sdk.errors import ConfigurationError
-from justitia_sdk.protocol import Plan, Stage
+from justitia_sdk.plan import Plan, Stage
 from justitia_server.fairness.cost import COMPUTE, KV_TOKEN_TIME, call_cost
 from justitia_server.prediction.base import Case, Example, Prediction, Question, Standing
 from justitia_server.prediction.course import Course

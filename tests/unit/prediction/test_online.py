@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from justitia_sdk.protocol import Plan, Stage
+from justitia_sdk.plan import Plan, Stage
 from justitia_server.fairness.cost import call_cost
 from justitia_server.fairness.samples import Sample
 from justitia_server.prediction.base import Prediction, Question
@@ -235,6 +235,60 @@ def test_an_absurd_plan_is_not_shown_to_the_model():
     predictor = OnlinePredictor(model=Says(lambda case: 1e30 if case.question.plan else 500.0))
     told = predictor.open(Question("t", plan=plan)).prediction
     assert (told.cost, told.declared_cost) == (500, MOST_COST)
+    assert predictor.ladder.num_absurd == 1
+
+
+# -- plans told on the way ---------------------------------------------------------------
+
+BURST = Plan((Stage("plan", prompt_tokens=100, output_tokens=10), Stage("map", calls=40)))
+
+
+def begun(predictor, *, num_done=1):
+    """Return the case of one that told no plan, with so many calls done."""
+    case = predictor.open(Question("t", first_prompt_tokens=100))
+    for _ in range(num_done):
+        case.course.begin_call(100)
+        case.course.end_call(100, 10, call_cost(100, 10))
+    return case
+
+
+@pytest.mark.parametrize("model", [None, Says(700.0)])
+def test_a_plan_told_on_the_way_is_followed_alone(model):
+    """One call is done, forty like it are to come; no model has learned what that means."""
+    predictor = OnlinePredictor(model=model)
+    case = begun(predictor)
+    predictor.revise(case)
+    for told in (predictor.replan(case, BURST), predictor.revise(case)):
+        assert told.cost == 41 * call_cost(100, 10)
+
+
+def test_before_a_call_has_ended_it_is_taken_at_its_word():
+    """What plans told at arrival are worth says nothing of it."""
+    predictor = OnlinePredictor()
+    for _ in range(2 * NUM_TRUSTED):
+        ended(predictor, 50.0 * call_cost(100, 10), declared=call_cost(100, 10))
+    told = predictor.replan(begun(predictor, num_done=0), BURST)
+    assert (told.cost, told.source) == (41 * call_cost(100, 10), "plan")
+
+
+def test_what_was_told_on_the_way_is_not_learned_as_told_at_arrival():
+    """A model that is to predict arrivals must see them as they were."""
+    kept = []
+    predictor = OnlinePredictor(keep=kept.append)
+    case = begun(predictor)
+    predictor.replan(case, BURST)
+    predictor.observe(sample(500.0), case)
+    assert [example.question.plan for example in kept] == [None]
+
+
+def test_an_absurd_plan_told_on_the_way_is_counted_and_passed_over():
+    """What was known goes on counting."""
+    predictor = OnlinePredictor()
+    case = begun(predictor)
+    predictor.replan(case, BURST)
+    before = case.prediction.cost
+    absurd = Plan((Stage("map", calls=1_000_000, prompt_tokens=100_000_000),))
+    assert predictor.replan(case, absurd).cost == before
     assert predictor.ladder.num_absurd == 1
 
 
