@@ -37,8 +37,10 @@ def retry_rules(client: Client, options: Any) -> dict[str, Any]:
     def delay_s(state: RetryCallState) -> float:
         exc = state.outcome.exception() if state.outcome is not None else None
         headers = exc.response.headers if isinstance(exc, APIStatusError) else None
+        asked = model_copy(options)  # as the user asked; attempts are sent without retries
+        asked.max_retries = max_retries
         remaining = max_retries - state.attempt_number + 1
-        return client._calculate_retry_timeout(remaining, options, headers)
+        return client._calculate_retry_timeout(remaining, asked, headers)
 
     return {
         "stop": stop_after_attempt(max_retries + 1),
@@ -61,10 +63,14 @@ def with_call_id(client: Client, options: Any) -> Any:
     return options
 
 
-def for_attempt(options: Any, state: RetryCallState) -> Any:
-    """Return *options*, which are ours, set for one attempt; the client itself does not repeat."""
-    given = options.headers if isinstance(options.headers, Mapping) else {}
-    count = {RETRY_COUNT_HEADER: str(state.attempt_number - 1)}
-    options.headers = {**given, **count} if state.attempt_number > 1 else {**count, **given}
+def once(options: Any) -> Any:
+    """Return *options*, which are ours, such that the client itself does not send them again."""
     options.max_retries = 0
+    return options
+
+
+def for_attempt(options: Any, state: RetryCallState) -> Any:
+    """Return *options*, which are ours, such that they tell the attempt's number."""
+    given = options.headers if isinstance(options.headers, Mapping) else {}
+    options.headers = {**given, RETRY_COUNT_HEADER: str(state.attempt_number - 1)}
     return options

@@ -280,3 +280,14 @@ def test_reasons_of_a_gateway_are_heeded(server: Any, reason: str | None, num_ca
     with pytest.raises(openai.InternalServerError):
         justitia.OpenAI(max_retries=2).chat.completions.create(**PROMPT)
     assert len(server.calls) == num_calls
+
+
+def test_waits_grow_as_the_official_clients_do(server: Any) -> None:
+    """Twice as long from one attempt to the next, less up to a quarter of jitter."""
+    waits: list[float] = []
+    server.failures.extend([500] * 4)
+    client = justitia.OpenAI(max_retries=3)
+    with patch("tenacity.nap.time.sleep", waits.append), pytest.raises(openai.InternalServerError):
+        client.chat.completions.create(**PROMPT)
+    bounds = zip(waits, (0.001, 0.002, 0.004), strict=True)  # of a client in a hurry
+    assert all(0.75 * most <= wait <= most for wait, most in bounds)
