@@ -127,7 +127,7 @@ def test_a_file_found_damaged_is_begun_anew(keepers, tmp_path, caplog, monkeypat
         damaged.setattr(Store, "add", _find_damage)
         keeper.keep(example())
         wait_until(lambda: keeper.num_dropped == 1)
-    assert "begun anew" in caplog.text
+    wait_until(lambda: "begun anew" in caplog.text)
     keeper.keep(example())
     wait_until(lambda: keeper.num_stored == 2)
     assert num_in(tmp_path) == 1
