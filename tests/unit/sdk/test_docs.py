@@ -19,5 +19,6 @@ def test_sdk_page_runs(justitia_server: Any) -> None:
     """Every call on the page is hinted, and every application's end is told."""
     run_page(ROOT / "docs" / "sdk.md")
     types = [hints.application.type for hints in justitia_server.hints]
-    assert types == ["contract_summary", "triage", *["map_reduce"] * 4, "anything", "threads"]
-    assert len(justitia_server.finished()) == 5
+    before = ["contract_summary", "triage", *["map_reduce"] * 4, "anything", "triage"]
+    assert types == [*before, *["threads"] * 4, "pipeline"]
+    assert len(justitia_server.finished()) == 7
