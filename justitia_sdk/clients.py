@@ -10,7 +10,9 @@ from tenacity import AsyncRetrying, Retrying
 from .dialects import check_dialect
 from .hinted import HintedClient
 from .outgoing import attempt_of
-from .retries import can_be_sent_again, for_attempt, retry_rules, with_call_id
+from .retries import can_be_sent_again, for_attempt, once, retry_rules, with_call_id
+
+WORTH_RULES = (openai.APIConnectionError, openai.APIStatusError)  # others are never sent again
 
 
 class RetryingClient(HintedClient):
@@ -49,15 +51,17 @@ class OpenAI(RetryingClient, openai.OpenAI):
         """Send one call, and again where the rules allow it."""
         if not can_be_sent_again(options):
             return super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
-        options = with_call_id(self, options)
+        ours = once(with_call_id(self, options))
+        try:  # without the rules, which most calls never need
+            return super().request(cast_to, ours, stream=stream, stream_cls=stream_cls)
+        except WORTH_RULES as exc:
+            failed = exc
         for attempt in Retrying(**retry_rules(self, options)):
             with attempt:
-                return super().request(
-                    cast_to,
-                    for_attempt(options, attempt.retry_state),
-                    stream=stream,
-                    stream_cls=stream_cls,
-                )
+                if attempt.retry_state.attempt_number == 1:
+                    raise failed
+                again = for_attempt(ours, attempt.retry_state)
+                return super().request(cast_to, again, stream=stream, stream_cls=stream_cls)
         raise AssertionError("tenacity returns or raises")
 
 
@@ -70,13 +74,15 @@ class AsyncOpenAI(RetryingClient, openai.AsyncOpenAI):
         """Send one call, and again where the rules allow it."""
         if not can_be_sent_again(options):
             return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
-        options = with_call_id(self, options)
+        ours = once(with_call_id(self, options))
+        try:
+            return await super().request(cast_to, ours, stream=stream, stream_cls=stream_cls)
+        except WORTH_RULES as exc:
+            failed = exc
         async for attempt in AsyncRetrying(**retry_rules(self, options)):
             with attempt:
-                return await super().request(
-                    cast_to,
-                    for_attempt(options, attempt.retry_state),
-                    stream=stream,
-                    stream_cls=stream_cls,
-                )
+                if attempt.retry_state.attempt_number == 1:
+                    raise failed
+                again = for_attempt(ours, attempt.retry_state)
+                return await super().request(cast_to, again, stream=stream, stream_cls=stream_cls)
         raise AssertionError("tenacity returns or raises")

@@ -25,7 +25,7 @@ CANCELLED = "rejected-context-cancelled"
 
 
 def retry_rules(client: Client, options: Any) -> dict[str, Any]:
-    """Return tenacity's arguments for one call of *client*."""
+    """Return tenacity's arguments for one call of *client*, *options* being as the user asked."""
     max_retries = options.get_max_retries(client.max_retries)
 
     def is_worth_it(exc: BaseException) -> bool:
@@ -37,10 +37,8 @@ def retry_rules(client: Client, options: Any) -> dict[str, Any]:
     def delay_s(state: RetryCallState) -> float:
         exc = state.outcome.exception() if state.outcome is not None else None
         headers = exc.response.headers if isinstance(exc, APIStatusError) else None
-        asked = model_copy(options)  # as the user asked; attempts are sent without retries
-        asked.max_retries = max_retries
         remaining = max_retries - state.attempt_number + 1
-        return client._calculate_retry_timeout(remaining, asked, headers)
+        return client._calculate_retry_timeout(remaining, options, headers)
 
     return {
         "stop": stop_after_attempt(max_retries + 1),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import justitia_sdk
-from justitia_sdk import failopen
+from justitia_sdk import doctor, failopen
 from justitia_sdk.audience import justitia_servers
 from justitia_sdk.notices import messenger
 from justitia_sdk.protocol import HINTS_HEADER, Hints, decode_hints
@@ -25,6 +25,7 @@ class Request:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    raw: bytes = b""
 
     @property
     def hints(self) -> Hints | None:
@@ -44,6 +45,8 @@ class FakeServer:
         failures: For each of the next calls: a status, or a status and headers; "drop" closes the
             connection, "hang" never answers.
         replies: For each of the next calls: the assistant message; "hello" once it is empty.
+        receipts: For each of the next questions after an application: fields that differ from those
+            of one finished, or a status, or the raw body; the last of them stands.
         requests: Everything received, in order.
         is_hanging: Set once a call is kept without an answer.
     """
@@ -53,12 +56,15 @@ class FakeServer:
     finish_status: int = 200
     failures: deque[Any] = field(default_factory=deque)
     replies: deque[dict[str, Any]] = field(default_factory=deque)
+    receipts: deque[Any] = field(default_factory=deque)
     requests: list[Request] = field(default_factory=list)
     is_hanging: threading.Event = field(default_factory=threading.Event)
 
     @property
     def calls(self) -> list[Request]:
-        return [request for request in self.requests if request.path.endswith("/completions")]
+        return [
+            each for each in self.requests if each.path.endswith(("/completions", "/responses"))
+        ]
 
     @property
     def hints(self) -> list[Hints]:
@@ -74,9 +80,13 @@ class FakeServer:
 
     def finished(self) -> list[str]:
         """Return the ids of the applications whose end the server was told, once all was sent."""
+        return [notice.path.split("/")[-2] for notice in self.told("finish")]
+
+    def told(self, what: str) -> list[Request]:
+        """Return what was told besides calls: "applications", "events" or "finish", once sent."""
         assert messenger.flush(5.0)
-        paths = [request.path.split("/") for request in self.requests if request.method == "POST"]
-        return [path[-2] for path in paths if path[-1] == "finish"]
+        posts = [request for request in self.requests if request.method == "POST"]
+        return [post for post in posts if post.path.endswith(f"/{what}")]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -87,15 +97,22 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._record()
-        self._reply(200, {"object": "list", "data": []})
+        request = self._record()
+        if "/applications/" in request.path and self.state.is_justitia:
+            self._receipt(request.path.rpartition("/")[2])
+        else:
+            self._reply(200, {"object": "list", "data": []})
 
     def do_POST(self) -> None:
         request = self._record()
         if request.path.endswith("/finish"):
             self._reply(self.state.finish_status, {})
+        elif request.path.endswith(("/events", "/applications")):
+            self._reply(201 if request.path.endswith("/applications") else 200, {})
         elif self.state.failures:
             self._fail(self.state.failures.popleft())
+        elif request.path.endswith("/responses"):
+            self._respond(request)
         elif request.body.get("stream"):
             self._stream()
         else:
@@ -106,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(length)
         body = json.loads(raw) if self.headers.get_content_type() == "application/json" else {}
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path.partition("?")[0], headers, body)
+        request = Request(self.command, self.path.partition("?")[0], headers, body, raw)
         self.state.requests.append(request)
         return request
 
@@ -125,8 +142,28 @@ class Handler(BaseHTTPRequestHandler):
         status, headers = failure if isinstance(failure, tuple) else (failure, {})
         self._reply(status, {"error": {"message": "as told"}}, headers)
 
+    def _receipt(self, app_id: str) -> None:
+        receipts = self.state.receipts
+        told = (receipts.popleft() if len(receipts) > 1 else receipts[0]) if receipts else {}
+        if isinstance(told, int):
+            self._reply(told, {"error": {"message": "as told"}})
+        else:
+            self._reply(200, told if isinstance(told, bytes) else {**_receipt(app_id), **told})
+
+    def _respond(self, request: Request) -> None:
+        """Answer in the form of the Responses API."""
+        reply = _response(self._message())
+        if not request.body.get("stream"):
+            self._reply(200, reply)
+            return
+        self._head(200, {"Connection": "close"}, kind="text/event-stream")
+        for number, event in enumerate(_events(reply)):
+            told = json.dumps({"sequence_number": number, **event})
+            self.wfile.write(f"event: {event['type']}\ndata: {told}\n\n".encode())
+        self.close_connection = True
+
     def _reply(self, status: int, body: object, headers: dict[str, str] | None = None) -> None:
-        content = json.dumps(body).encode()
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self._head(status, {"Content-Length": str(len(content)), **(headers or {})})
         self.wfile.write(content)
 
@@ -158,6 +195,43 @@ def _chunk(word: str) -> dict[str, Any]:
     choice = {"index": 0, "delta": {"role": "assistant", "content": word}, "finish_reason": None}
     head = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "toy"}
     return {**head, "choices": [choice]}
+
+
+def _response(message: dict[str, Any]) -> dict[str, Any]:
+    text = {"type": "output_text", "text": message.get("content") or "", "annotations": []}
+    said = {"id": "m", "type": "message", "role": "assistant", "status": "completed"}
+    calls = [
+        {"id": call["id"], "type": "function_call", "call_id": call["id"], **call["function"]}
+        for call in message.get("tool_calls") or ()
+    ]
+    head = {"id": "r", "object": "response", "created_at": 0, "model": "toy", "status": "completed"}
+    tools = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
+    return {**head, **tools, "output": calls or [{**said, "content": [text]}]}
+
+
+def _events(response: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a stream tells of *response*: its beginning, its text or calls, its end."""
+    opened = {**response, "status": "in_progress", "output": []}
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": opened}]
+    for index, item in enumerate(response["output"]):
+        told = {"output_index": index, "item": item}
+        events.append({"type": "response.output_item.added", **told})
+        for text in item.get("content", ()):
+            place = {"item_id": item["id"], "output_index": index, "content_index": 0}
+            delta = {**place, "delta": text["text"], "logprobs": []}
+            events.append({"type": "response.output_text.delta", **delta})
+        events.append({"type": "response.output_item.done", **told})
+    return [*events, {"type": "response.completed", "response": response}]
+
+
+def _receipt(app_id: str) -> dict[str, Any]:
+    """Return what a Justitia server says of an application that has ended."""
+    head = {"id": app_id, "type": "triage", "state": "finished", "wait_s": 0.5, "run_s": 1.25}
+    ends = {"arrived_at": 1000.0, "finished_at": 1002.0, "fair_finish_at": 1003.0}
+    late = {"lateness_s": -1.0, "lateness_iterations": -7, "bound_iterations": 32.4}
+    cost = {"predicted_cost": 4000.0, "attained_cost": 5000, "fair_finish_is_provisional": False}
+    calls = {"waiting": 0, "running": 0, "done": 3, "aborted": 0, "retries": 1, "late": 0}
+    return {**head, **ends, **late, **cost, "calls": calls}
 
 
 class _Server(ThreadingHTTPServer):
@@ -205,7 +279,9 @@ def _fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _clean_sdk() -> Iterator[None]:
     failopen._warned.clear()
+    doctor.forget()
     yield
     justitia_sdk.uninstrument()
+    justitia_sdk.configure(strict=False)
     messenger.flush(5.0)
     assert justitia_sdk.current_application() is None
