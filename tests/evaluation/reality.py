@@ -49,7 +49,8 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     serve = _serve_words(options, work)
     table = work / "step_time.json"
-    _calibrate(options, serve, work, table)
+    if not (options.resume and table.exists()):
+        _calibrate(options, serve, work, table)
     workloads = [_draw(options, work, table, seed) for seed in _seeds(options)]
     told = {
         "about": _about(options, table),
@@ -77,6 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--policies", default=f"{POLICIES},stock")
     parser.add_argument("--overlap", action="store_true", help="the engine schedules ahead (GPU)")
     parser.add_argument("--work", type=Path, default=Path("out/reality"), help="folder for files")
+    parser.add_argument("--resume", action="store_true", help="go on where a run broke off")
     return parser.parse_args()
 
 
@@ -137,6 +139,8 @@ def _one(app_id: str, prompt: float, output: float, samples: int) -> dict[str, A
 
 def _draw(options: argparse.Namespace, work: Path, table: Path, seed: int) -> Path:
     path = work / f"workload-{seed}.jsonl"
+    if options.resume and path.exists():
+        return path
     _justitia(
         "workload", "make", path, "--seed", seed, "--applications", options.applications,
         "--load", options.load, "--families", options.families, "--most-call-tokens", 4096,
@@ -153,19 +157,25 @@ def _compare(
     live, simulated, hosts = {}, {}, {}
     for policy in options.policies.split(","):
         folder = work / f"{workload.stem}-{policy}"
-        folder.mkdir(exist_ok=True)
-        words = serve
-        if policy != "stock":
-            words += f" --step-log {folder / 'steps.csv'} --record {folder / 'recorded.jsonl'}"
-            for name in ("steps.csv", "recorded.jsonl"):
-                (folder / name).unlink(missing_ok=True)
-        _justitia("bench", "--serve", words, "--policy", policy, "--workload", workload,
-                  "--out", folder)  # fmt: skip
+        if not (options.resume and (folder / "summary.json").exists()):
+            _bench(serve, policy, workload, folder)
         live[policy] = _measures(folder)[policy]
         if policy != "stock":
             hosts[policy] = host = _host(folder, f"{table}:{_key(options)}")
             simulated[policy] = _simulate(options, table, workload, policy, folder, host)
     return {"live": live, "simulated": simulated, "hosts": hosts}
+
+
+def _bench(serve: str, policy: str, workload: Path, folder: Path) -> None:
+    """Run *workload* on a fresh server."""
+    folder.mkdir(exist_ok=True)
+    if policy != "stock":
+        serve += f" --step-log {folder / 'steps.csv'} --record {folder / 'recorded.jsonl'}"
+        for name in ("steps.csv", "recorded.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+    _justitia(
+        "bench", "--serve", serve, "--policy", policy, "--workload", workload, "--out", folder
+    )
 
 
 def _host(folder: Path, step_time: str) -> dict[str, float]:
