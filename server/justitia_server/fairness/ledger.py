@@ -478,6 +478,8 @@ class Ledger:
             raise
         if (was_finished := self.finished.pop(facts.app_id, None)) is not None:
             account.num_late = was_finished.num_late + 1
+            # Its end was told, and will not be again: what comes late ends with its last call.
+            account.is_finishing = was_finished.end_reason == "finished"
         self._num_arrivals += 1
         self._num_going_on += 1
         account.arrival_seq = self._num_arrivals

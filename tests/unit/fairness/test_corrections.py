@@ -363,10 +363,11 @@ def indebted(*, used=300, weights=None):
 
 def debt_of(books, tenant="t"):
     """Return what a new application's tag would owe."""
-    call = books.call("asks", tenant=tenant, cost=1.0)
+    app_id = f"asks {len(books.ledger.finished)}"
+    call = books.call(app_id, tenant=tenant, cost=1.0)
     debt = call.account.tag.debt
     books.end(call, completed=False)
-    books.ledger.finish("asks", books.now)
+    books.ledger.finish(app_id, books.now)
     return debt
 
 

@@ -69,6 +69,19 @@ def test_a_call_of_a_finished_application_is_served_and_flagged():
     assert list(books.ledger.finished) == ["a"]
 
 
+def test_what_comes_after_the_end_was_told_ends_by_itself():
+    """Nobody tells the end twice; one that expired is open until it does again."""
+    books = Books(idle_timeout_s=60.0)
+    books.spend("told", 10)
+    books.ledger.finish("told", books.now)
+    books.spend("expired", 10)
+    books.now += 60
+    books.ledger.expire(books.now)
+    for app_id in ("told", "expired"):
+        books.spend(app_id, 10)
+    assert list(books.ledger.in_flight) == ["expired"]
+
+
 def test_an_application_that_comes_back_while_it_settles_begins_anew():
     """What the reference still owed the earlier account is dropped; the new one owes itself all."""
     books = Books()

@@ -504,10 +504,10 @@ def test_justitia_lets_nobody_overtake_for_ever():
     overtook = []
     for number in range(20):
         books.spend(f"small{number}", 50, cost=50.0, last=True)
-        books.call("asks", cost=50.0)
-        overtook.append(order(books)[0] == "asks")
-        books.end(next(call for call in books.queue if call.account.app_id == "asks"))
-        books.ledger.finish("asks", books.now)
+        asks = books.call(f"asks{number}", cost=50.0)
+        overtook.append(order(books)[0] == asks.account.app_id)
+        books.end(asks)
+        books.ledger.finish(asks.account.app_id, books.now)
     assert overtook == sorted(overtook, reverse=True)
     assert not overtook[-1]
 
