@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from openai._base_client import BaseClient
 
@@ -14,13 +14,15 @@ class HintedClient(BaseClient[Any, Any]):
 
     _justitia_dialect: str | None = None  # None: what all clients speak
 
-    def copy(self, **kwargs: Any) -> Any:
-        """Return a copy, which speaks the same dialect."""
-        twin = super().copy(**kwargs)  # type: ignore[misc]
-        setattr(twin, DIALECT_ATTRIBUTE, self._justitia_dialect)
-        return twin
+    if not TYPE_CHECKING:  # users keep the types of the official client's
 
-    with_options = copy
+        def copy(self, **kwargs: Any) -> Any:
+            """Return a copy, which speaks the same dialect."""
+            twin = super().copy(**kwargs)
+            setattr(twin, DIALECT_ATTRIBUTE, self._justitia_dialect)
+            return twin
+
+        with_options = copy
 
     def _build_request(self, options: Any, **kwargs: Any) -> Any:
         request = super()._build_request(add_body(self, options), **kwargs)

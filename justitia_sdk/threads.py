@@ -18,6 +18,7 @@ from .functions import in_scope
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T", bound=threading.Thread)
 
 
 def copy_scope(function: Callable[P, R]) -> Callable[P, R]:
@@ -32,7 +33,7 @@ def copy_scope(function: Callable[P, R]) -> Callable[P, R]:
     return function if scope is None else in_scope(function, lambda: Handle(scope))
 
 
-def wrap_thread(thread: threading.Thread) -> threading.Thread:
+def wrap_thread(thread: T) -> T:
     """
     Let *thread*, which is not started yet, run in the scope that is open now; return it.
 
