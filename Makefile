@@ -24,10 +24,10 @@ CREATED := $(VENV)/.created
 ENGINE_READY := $(VENV)/.engine-$(ENGINE)
 READY := $(VENV)/.ready-$(ENGINE)
 
-.PHONY: help setup demo test test-fast prove evaluate lint types fmt clean
+.PHONY: help setup demo test test-fast test-integrations matrix prove evaluate lint types fmt clean
 
 help: ## List these verbs
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(READY) ## Make .venv: the engine (CPU or GPU), the tools, Justitia itself
 
@@ -39,6 +39,12 @@ test: $(READY) ## Run all tests, live servers included
 
 test-fast: $(READY) ## Run the unit tests
 	$(BIN)/python -m pytest tests/unit
+
+test-integrations: $(READY) ## Test frameworks in environments of their own; FRAMEWORKS="crewai dspy": only these
+	PYTHONPATH=tests $(BIN)/python -m integrations.everywhere $(FRAMEWORKS)
+
+matrix: $(READY) ## Test the SDK under other versions of Python, OpenAI, LangChain; ROWS=py3.13: only these
+	PYTHONPATH=tests $(BIN)/python -m support.matrix $(ROWS)
 
 prove: $(READY) ## Put every claim to the proof on vLLM's real scheduler (about 25 minutes on two cores)
 	PYTHONPATH=tests $(BIN)/python -m proofs.prove
@@ -58,7 +64,7 @@ fmt: $(READY) ## Put the code into shape
 	$(BIN)/ruff format .
 
 clean: ## Remove .venv and everything built
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venvs build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find justitia_sdk integrations server tests examples -name __pycache__ -prune -exec rm -rf {} +
 
 $(CREATED):
