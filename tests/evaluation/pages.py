@@ -208,7 +208,7 @@ def reality_table(name: str, base: str = "fcfs") -> str:
         apart = _over(simulated_ratios, live_ratios)
         speeds = [each["live"][policy]["throughput_tokens_s"] for each in seeds]
         slownesses, trips = (
-            [each.get("hosts", {}).get(policy, {}).get(what) for each in seeds]
+            [each["hosts"].get(policy, {}).get(what) for each in seeds]
             for what in ("slowness", "round_trip_s")
         )
         cells = (live, simulated, live_ratios, simulated_ratios, apart, speeds, slownesses, trips)
