@@ -41,7 +41,7 @@ test-fast: $(READY) ## Run the unit tests
 	$(BIN)/python -m pytest tests/unit
 
 test-integrations: $(READY) ## Test frameworks in environments of their own; FRAMEWORKS="crewai dspy": only these
-	PYTHONPATH=tests $(BIN)/python -m integrations.everywhere $(FRAMEWORKS)
+	PYTHONPATH=tests $(BIN)/python -m integrations.everywhere $(if $(OLDEST),--oldest) $(FRAMEWORKS)
 
 matrix: $(READY) ## Test the SDK under other versions of Python, OpenAI, LangChain; ROWS=py3.13: only these
 	PYTHONPATH=tests $(BIN)/python -m support.matrix $(ROWS)

@@ -3,12 +3,14 @@ Test each framework in an environment of its own, against one live server.
 
     python -m integrations.everywhere             all of requirements/integrations
     python -m integrations.everywhere crewai dspy some
+    python -m integrations.everywhere --oldest    in the oldest versions that may be installed
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import tomllib
 
 from support.environments import ROOT, Environment, Result, attempt, say, table
 from support.server import LiveServer
@@ -16,13 +18,30 @@ from support.server import LiveServer
 REQUIREMENTS = ROOT / "requirements" / "integrations"
 
 
-def environment(name: str) -> Environment:
+OLDEST = "--oldest"
+
+
+def environment(name: str, *, is_oldest: bool) -> Environment:
     """Return the environment of one framework."""
-    lines = (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    pins = tuple(line for line in lines if line and not line.startswith("#"))
+    extra = name.replace("_", "-")
+    pins = oldest(extra) if is_oldest else pinned(name)
     packages = [re.split(r"[\[=<>~! ]", pin)[0] for pin in pins]
-    its_own = [each for each in packages if each.startswith(name.replace("_", "-"))]
-    return Environment(name, pins, tuple(dict.fromkeys([*its_own, "openai"])))
+    its_own = [each for each in packages if each.startswith(extra)]
+    folder = f"{name}-oldest" if is_oldest else name
+    return Environment(folder, pins, tuple(dict.fromkeys([*its_own, "openai"])))
+
+
+def pinned(name: str) -> tuple[str, ...]:
+    """Return the versions that are tested day by day."""
+    lines = (REQUIREMENTS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def oldest(extra: str) -> tuple[str, ...]:
+    """Return the oldest versions that the extra allows."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = project["optional-dependencies"].get(extra, project["dependencies"])
+    return tuple(line.replace(">=", "==") for line in lines)
 
 
 def tests_of(name: str) -> list[str]:
@@ -31,21 +50,23 @@ def tests_of(name: str) -> list[str]:
     return ["tests/integrations", *map(str, own)]
 
 
-def test(name: str, server: LiveServer) -> Result:
+def test(name: str, server: LiveServer, *, is_oldest: bool) -> Result:
     """Return what the tests of one framework come to."""
     variables = {"JUSTITIA_FRAMEWORKS": name, "JUSTITIA_TEST_SERVER": server.base_url}
-    return attempt(environment(name), *tests_of(name), variables=variables)
+    where = environment(name, is_oldest=is_oldest)
+    return attempt(where, *tests_of(name), variables=variables)
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
     """Test these frameworks, all if none is named, and return how many are not well."""
+    names = [word for word in words if word != OLDEST]
     known = sorted(path.stem for path in REQUIREMENTS.glob("*.txt"))
     if unknown := sorted(set(names) - set(known)):
         say(f"no requirements for {', '.join(unknown)}; there are: {', '.join(known)}")
         return 2
     say("starting the live server")
     with LiveServer("--policy", "justitia") as server:
-        results = [test(name, server) for name in names or known]
+        results = [test(name, server, is_oldest=OLDEST in words) for name in names or known]
     say("done\n" + table(results))
     return sum(not each.is_good for each in results)
 
