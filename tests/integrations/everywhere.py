@@ -16,17 +16,14 @@ from support.environments import ROOT, Environment, Result, attempt, say, table
 from support.server import LiveServer
 
 REQUIREMENTS = ROOT / "requirements" / "integrations"
-
-
 OLDEST = "--oldest"
 
 
 def environment(name: str, *, is_oldest: bool) -> Environment:
     """Return the environment of one framework."""
     extra = name.replace("_", "-")
-    pins = oldest(extra) if is_oldest else pinned(name)
-    packages = [re.split(r"[\[=<>~! ]", pin)[0] for pin in pins]
-    its_own = [each for each in packages if each.startswith(extra)]
+    pins = oldest(extra, pinned(name)) if is_oldest else pinned(name)
+    its_own = [name for name in map(package_of, pins) if name.startswith(extra)]
     folder = f"{name}-oldest" if is_oldest else name
     return Environment(folder, pins, tuple(dict.fromkeys([*its_own, "openai"])))
 
@@ -37,11 +34,18 @@ def pinned(name: str) -> tuple[str, ...]:
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 
-def oldest(extra: str) -> tuple[str, ...]:
-    """Return the oldest versions that the extra allows."""
+def oldest(extra: str, pins: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of *pins* that the extra names, in the oldest versions it allows."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = project["optional-dependencies"].get(extra, project["dependencies"])
-    return tuple(line.replace(">=", "==") for line in lines)
+    least = {package_of(line): line.partition(">=")[2] for line in lines}
+    named = [pin for pin in pins if package_of(pin) in least]
+    return tuple(f"{pin.partition('==')[0]}=={least[package_of(pin)]}" for pin in named)
+
+
+def package_of(line: str) -> str:
+    """Return the package that a line for pip names."""
+    return re.split(r"[\[=<>~! ]", line)[0]
 
 
 def tests_of(name: str) -> list[str]:
