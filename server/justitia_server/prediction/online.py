@@ -133,7 +133,7 @@ class OnlinePredictor:
         if not question.is_single_call:  # of one call the prompt is known, and that is most of it
             case.correction = self._correction(kept)
             case.prediction = self._answer(case, laddered)
-            if self._scouts and self.scouting.pays(tenant, app_type):
+            if self._scouts and self.scouting.pays(tenant, app_type, kept.plan):
                 case.prediction = replace(case.prediction, is_scouted=True)
         case.at_arrival = case.prediction
         return case

@@ -8,12 +8,16 @@ where the log-error left is at most about 0.6 of what it was, and costs where it
 
 So of each tenant's type the share of the log-error that is left after the first call is measured,
 over the latest applications that have ended, with the predictions as they were told at the time.
+Large applications end last, so the first evidence comes after most of a burst has arrived. Until
+then the plan decides: where it leaves the number of later calls open, the first call unfolds it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
+
+from justitia_sdk.plan import Plan
 
 from .histories import NUM_TYPES_KEPT
 from .kept import Kept
@@ -64,10 +68,19 @@ class Scouting:
         before, after = (abs(math.log(told / cost)) for told in (at_arrival, after_first))
         self._types.recall((tenant, app_type)).add(before, after)
 
-    def pays(self, tenant: str, app_type: str) -> bool:
-        """Tell whether the type's applications are to send their first call ahead as a scout."""
+    def pays(self, tenant: str, app_type: str, plan: Plan | None = None) -> bool:
+        """
+        Tell whether an application is to send its first call ahead as a scout.
+
+        Args:
+            tenant: Who is billed.
+            app_type: Its kind.
+            plan: What it has declared.
+        """
         errors = self._types.find((tenant, app_type))
-        return errors is not None and errors.pays
+        if errors is None or len(errors.pairs) < LEAST_EVIDENCE:
+            return plan is not None and unfolds(plan)
+        return errors.pays
 
     def error_left(self, tenant: str, app_type: str) -> float | None:
         """Return the share of the log-error left after the first call; None without evidence."""
@@ -76,3 +89,9 @@ class Scouting:
             return None
         was, left = (sum(each) for each in zip(*errors.pairs, strict=True))
         return left / was if was else 1.0
+
+
+def unfolds(plan: Plan) -> bool:
+    """Tell whether *plan* leaves open how many calls come after its first stage."""
+    ranges = (stage.call_range for stage in plan.stages[1:])
+    return any(least < most for least, most in ranges)

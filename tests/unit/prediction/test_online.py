@@ -306,6 +306,13 @@ def test_a_type_is_scouted_where_the_first_call_tells_much():
     assert not predictor.open(Question("blind")).prediction.is_scouted
 
 
+def test_a_plan_that_leaves_later_calls_open_is_scouted_at_once():
+    """Nothing has ended yet; unless scouts are off."""
+    question = Question("t", plan=Plan((Stage("extract"), Stage("query", calls=(1, 20)))))
+    assert OnlinePredictor().open(question).prediction.is_scouted
+    assert not OnlinePredictor(scouts=False).open(question).prediction.is_scouted
+
+
 @pytest.mark.parametrize("text", ["", "\x00\xff\x00", "\ud800", "x" * 1_000_000, "漢字かな"])
 def test_odd_texts_are_answered(text):
     """Empty, binary, half a surrogate pair, a megabyte, another script."""

@@ -4,7 +4,12 @@ import math
 
 import pytest
 
+from justitia_sdk.plan import Plan, Stage
 from justitia_server.prediction.scouting import LEAST_EVIDENCE, Scouting
+
+OPEN = Plan((Stage("extract"), Stage("query", calls=(1, 20))))
+EXACT = Plan((Stage("map", calls=20), Stage("reduce")))
+AT_ONCE = Plan((Stage("map", calls=(1, 20)), Stage("reduce")))
 
 
 def scouting(number, *, before, after, tenant="default"):
@@ -33,6 +38,22 @@ def test_it_takes_evidence():
     """Eight applications."""
     assert not scouting(LEAST_EVIDENCE - 1, before=1.0, after=0.1).pays("default", "t")
     assert scouting(LEAST_EVIDENCE, before=1.0, after=0.1).pays("default", "t")
+
+
+@pytest.mark.parametrize(
+    ("plan", "pays"), [(OPEN, True), (EXACT, False), (AT_ONCE, False), (None, False)]
+)
+def test_without_evidence_it_pays_where_the_plan_leaves_later_calls_open(plan, pays):
+    """How many come at once is seen without waiting for the first of them."""
+    assert Scouting().pays("default", "t", plan) == pays
+    too_little = scouting(LEAST_EVIDENCE - 1, before=1.0, after=0.9)
+    assert too_little.pays("default", "t", plan) == pays
+
+
+@pytest.mark.parametrize(("after", "pays"), [(0.3, True), (0.9, False)])
+def test_evidence_overrules_the_plan(after, pays):
+    """Whatever it leaves open."""
+    assert scouting(LEAST_EVIDENCE, before=1.0, after=after).pays("default", "t", OPEN) == pays
 
 
 def test_where_all_is_known_at_arrival_nothing_is_to_be_found_out():
