@@ -1,7 +1,11 @@
 """
-Tokens per second under Justitia over stock vLLM's, whole engine, real HTTP.
+Tokens per second of one server over another's, whole engine, real HTTP.
 
     python tests/benchmarks/throughput.py [--concurrency 64] [--starts 10] [--pairs 20]
+    python tests/benchmarks/throughput.py --of predictor [...]
+
+Justitia over stock vLLM; or Justitia that predicts, follows, revises and trains over one with
+`--predictor off`.
 
 Both servers are up at the same time (the idle one waits). A run keeps so many calls in flight for a
 second or less; runs alternate, and so does who goes first in a pair, so that a host whose speed
@@ -9,8 +13,9 @@ drifts, as shared ones do, slows both. A pair of server processes keeps what it 
 start (where its memory lies, how its sets are hashed), which moves the ratio by a per cent or two:
 so the pair is started many times, in turns of who starts first, and the 95 % interval is that of
 Student's t over the starts (over log-ratios). Beside it the engines' CPU time. The same calls go to
-both: each names its application, eight calls each. Engines are pinned to one core and everything
-else to the other, so that clients do not compete with what is measured.
+both: each names its application, eight calls each, of which the first tells its input and the last
+that it is the last. Engines are pinned to one core and everything else to the other, so that
+clients do not compete with what is measured.
 """
 
 from __future__ import annotations
@@ -23,10 +28,13 @@ import math
 import os
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import openai
+import psutil
 from scipy.stats import t
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -36,7 +44,13 @@ from support.traffic import MODEL, forced, hints_header, prompt_of
 
 OUTPUT_TOKENS = 128
 CALLS_PER_APPLICATION = 8
+INPUT = "Summarise what the people said of the river and the towns along it. " * 8
 _numbers = itertools.count()
+# What is measured, and what it is measured against: how to start each.
+SERVERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "scheduler": ((), ("--stock",)),
+    "predictor": (("--predictor", "{folder}"), ("--predictor", "off")),
+}
 
 
 def main() -> None:
@@ -44,10 +58,10 @@ def main() -> None:
     options = _options()
     logs, cpu_logs = [], []
     for start in range(options.starts):
-        speeds, cpu_s = _one_start(options, is_ours_first=bool(start % 2))
-        logs.append(_mean_log_ratio(speeds["justitia"], speeds["stock"]))
-        cpu_logs.append(math.log(cpu_s["justitia"] / cpu_s["stock"]))
-        medians = (statistics.median(speeds[name]) for name in ("justitia", "stock"))
+        speeds, cpu_s = _one_start(options, is_with_first=bool(start % 2))
+        logs.append(_mean_log_ratio(speeds["with"], speeds["without"]))
+        cpu_logs.append(math.log(cpu_s["with"] / cpu_s["without"]))
+        medians = (statistics.median(speeds[name]) for name in ("with", "without"))
         print(
             f"start {start + 1:>2}: tokens/s {math.exp(logs[-1]):.4f} "
             "({:.0f} to {:.0f})".format(*medians)
@@ -55,26 +69,29 @@ def main() -> None:
             flush=True,
         )
     about = (
-        f"{options.concurrency} concurrent calls, {options.starts} starts of {options.pairs} pairs"
+        f"{options.of}, {options.concurrency} concurrent calls, "
+        f"{options.starts} starts of {options.pairs} pairs"
     )
     print(f"{about}: tokens/s {_interval(logs)}, engine CPU {_interval(cpu_logs)}")
 
 
 def _one_start(
-    options: argparse.Namespace, *, is_ours_first: bool
+    options: argparse.Namespace, *, is_with_first: bool
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Start a pair of servers and return the speeds of their runs and the engines' CPU seconds."""
-    kinds: list[tuple[str, tuple[str, ...]]] = [("stock", ("--stock",)), ("justitia", ())]
+    kinds = zip(("with", "without"), SERVERS[options.of], strict=True)
     with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         servers = {
-            name: stack.enter_context(LiveServer(*words))
-            for name, words in sorted(kinds, reverse=not is_ours_first)
+            name: stack.enter_context(LiveServer(*(word.format(folder=folder) for word in words)))
+            for name, words in sorted(kinds, reverse=not is_with_first)
         }
         return asyncio.run(_measure(servers, options))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--of", choices=list(SERVERS), default="scheduler", help="what is measured")
     parser.add_argument("--concurrency", type=int, default=64)
     parser.add_argument("--starts", type=int, default=10, help="pairs of server processes")
     parser.add_argument("--pairs", type=int, default=20, help="pairs of runs a start")
@@ -114,8 +131,9 @@ def _cpu_s(server: LiveServer) -> float:
     """Return the CPU seconds of the engine so far; of all processes where it is in one of them."""
     spent = {True: 0.0, False: 0.0}
     for process in server.family():
-        times = process.cpu_times()
-        spent["EngineCore" in process.name()] += times.user + times.system
+        with contextlib.suppress(psutil.NoSuchProcess):  # training comes and goes
+            times = process.cpu_times()
+            spent["EngineCore" in process.name()] += times.user + times.system
     return spent[True] or spent[False]
 
 
@@ -124,17 +142,24 @@ async def _run(client: openai.AsyncOpenAI, options: argparse.Namespace) -> float
 
     async def work() -> None:
         for _ in range(options.calls):
-            app = f"bench-{next(_numbers) // CALLS_PER_APPLICATION}"
             await client.chat.completions.create(
                 model=MODEL,
                 messages=prompt_of(40),
-                extra_headers=hints_header(app, type="bench"),
+                extra_headers=_hints(next(_numbers)),
                 **forced(OUTPUT_TOKENS),
             )
 
     start = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(options.concurrency)))
     return options.concurrency * options.calls * OUTPUT_TOKENS / (time.perf_counter() - start)
+
+
+def _hints(number: int) -> dict[str, str]:
+    """Return the header of call *number*: an application tells its input first, its end last."""
+    app, place = divmod(number, CALLS_PER_APPLICATION)
+    told: dict[str, Any] = {"input": INPUT} if not place else {}
+    is_last = place == CALLS_PER_APPLICATION - 1
+    return hints_header(f"bench-{app}", type="bench", last=is_last, **told)
 
 
 def _mean_log_ratio(ours: list[float], stocks: list[float]) -> float:
