@@ -23,36 +23,33 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from justitia_sdk.protocol import ApplicationHints, application_fields
 from justitia_server.fairness.cost import KV_TOKEN_TIME
-from justitia_server.prediction.base import Prediction
-from justitia_server.simulation.costs import Costs, ToldOnce, make_costs, true_cost
-from justitia_server.simulation.drawing import Draw, draw_workload
+from justitia_server.simulation.costs import Costs, make_costs
 from justitia_server.simulation.outcomes import Outcome
 from justitia_server.simulation.run import simulate
 from justitia_server.simulation.server import Server
-from justitia_server.simulation.shipped import named_arrivals, named_families
+from justitia_server.simulation.shipped import named_families
 from justitia_server.simulation.step_time import read_step_time
-from justitia_server.simulation.workload import Arriving
 
-from .experiments import A100, GATE_RATE, LONGEST_CALL, SCARCE, SEEDS
+from .experiments import A100, SCARCE, SEEDS
+from .foreknown import Hindsight, experienced
 from .pages import RESULTS, spread, table
-from .predictor_data import declared_plan
+from .predictor_workload import told_workload
 
 LOADS = (1.0, 1.3, 2.0)
-NUM_APPLICATIONS = 210
 DATA = RESULTS / "data" / "end_effect.json"
 PAGE = RESULTS / "predictor-in-the-loop.md"
 TOLD = {  # what the scheduler is told, and how it is called in the tables
     "true": "true costs",
     "hindsight": "each type's true mean, known beforehand",
+    "ceiling": "true costs, but of tau-bench its true mean",
     "typical": "mean of the type so far",
     "online": "online predictor",
+    "experienced": "the same, begun with what it knows of others",
     "online:-scout": "without scout calls",
     "online:-revision": "without revisions and scouts",
     "online:-text": "without input text",
@@ -73,20 +70,6 @@ class Job:
     told: str
     seed: int
     inputs: Path
-
-
-class Hindsight(ToldOnce):
-    """The true mean of each type, over all applications there are: what no arrival can tell."""
-
-    def __init__(self) -> None:
-        self._means = {
-            app_type: fmean(true_cost(each, KV_TOKEN_TIME) for each in family)
-            for app_type, family in named_families().items()
-        }
-
-    def predict(self, application: Arriving) -> Prediction:
-        """Return the mean of its type."""
-        return Prediction(self._means[application.app_type], "type")
 
 
 def main() -> int:
@@ -144,9 +127,8 @@ def measure(job: Job) -> Measures:
 
     torch.set_num_threads(1)
     server = Server(read_step_time(A100), SCARCE)
-    outcomes = simulate(
-        workload(job), server, "justitia", seed=job.seed, costs=_costs(job)
-    ).outcomes
+    drawn = told_workload(job.load, job.seed, job.inputs)
+    outcomes = simulate(drawn, server, "justitia", seed=job.seed, costs=_costs(job)).outcomes
     later = outcomes[len(outcomes) // 2 :]
     return {
         **_measures(outcomes, ""),
@@ -157,7 +139,14 @@ def measure(job: Job) -> Measures:
 
 
 def _costs(job: Job) -> Costs:
-    return Hindsight() if job.told == "hindsight" else make_costs(job.told, KV_TOKEN_TIME, job.seed)
+    if job.told == "hindsight":
+        return Hindsight(named_families())
+    if job.told == "ceiling":
+        return Hindsight(["tau_bench_airline"])
+    if job.told == "experienced":
+        drawn = told_workload(job.load, job.seed, job.inputs)
+        return experienced(drawn, job.inputs, job.seed)
+    return make_costs(job.told, KV_TOKEN_TIME, job.seed)
 
 
 def _measures(outcomes: Sequence[Outcome], suffix: str) -> Measures:
@@ -171,29 +160,6 @@ def _measures(outcomes: Sequence[Outcome], suffix: str) -> Measures:
         "median_error": float(np.median(np.abs(np.exp(logs) - 1))),
     }
     return {f"{name}{suffix}": value for name, value in measures.items()}
-
-
-def workload(job: Job) -> list[Arriving]:
-    """Return the gates' workload, with input texts and with plans."""
-    texts: dict[str, str] = {}
-    for path in sorted(job.inputs.glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            told = json.loads(line)
-            texts[told["app_id"]] = told["input_text"]
-    how = Draw(NUM_APPLICATIONS, job.load, GATE_RATE, LONGEST_CALL)
-    drawn = draw_workload(named_families(), named_arrivals("vtc_lmsys"), how, job.seed)
-    return [
-        each.model_copy(
-            update={"input_text": texts.get(each.app_id.split("#")[0]), "plan": _stages(each)}
-        )
-        for each in drawn
-    ]
-
-
-def _stages(application: Arriving) -> list[dict[str, Any]] | None:
-    """Return the plan that the user would declare, as the hints carry it."""
-    plan = declared_plan(application)
-    return application_fields(ApplicationHints("app", plan=plan))["plan"] if plan else None
 
 
 # -- the page ----------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from justitia_server.fairness.cost import call_cost
 from justitia_server.prediction.base import Example, Prediction, Question, Standing
 from justitia_server.prediction.course import Course
 from justitia_server.prediction.hashing import hash_text
-from justitia_server.simulation.workload import Application, read_applications
+from justitia_server.simulation.workload import Application, Call, read_applications
 
 NUM_FOLDS = 5
 NUM_TRAINING = 100  # of a type, as in the paper
@@ -122,15 +122,23 @@ def _glimpses(application: Application) -> tuple[Course, ...]:
 
 def _waves(application: Application) -> list[list[tuple[int, int]]]:
     """Return prompt and output tokens of the calls of each level."""
-    levels: list[int] = []
-    waves: list[list[tuple[int, int]]] = []
+    return [
+        [(call.prompt_tokens, call.output_tokens) for call in level for _ in range(call.samples)]
+        for level in levels(application)
+    ]
+
+
+def levels(application: Application) -> list[list[Call]]:
+    """Return the calls of each level of its graph: those that wait for none, and so on."""
+    level_of: list[int] = []
+    found: list[list[Call]] = []
     for call in application.calls:
-        level = 1 + max((levels[before] for before in call.after), default=-1)
-        levels.append(level)
-        if level == len(waves):
-            waves.append([])
-        waves[level] += [(call.prompt_tokens, call.output_tokens)] * call.samples
-    return waves
+        level = 1 + max((level_of[before] for before in call.after), default=-1)
+        level_of.append(level)
+        if level == len(found):
+            found.append([])
+        found[level].append(call)
+    return found
 
 
 def fold_of(applications: Sequence[Told], seed: int) -> list[int]:
