@@ -19,6 +19,7 @@ from justitia_server.fairness.accounts import DEFAULT_TENANT, Account, Applicati
 from justitia_server.fairness.cost import call_cost
 from justitia_server.fairness.ledger import Ledger
 from justitia_server.fairness.samples import Sample
+from justitia_server.simulation.costs import CallTold, Revised
 
 from .shadow import Shadow
 
@@ -249,6 +250,17 @@ class Hooks:
         """Return what the scheduler is told of *application* at its arrival."""
         return facts_of(application, application.cost)
 
+    def begin_call(self, application: Application, call: Call) -> CallTold:
+        """Take notice of a call about to be submitted; return what is told of it."""
+        return CallTold()
+
+    def end_call(self, application: Application, call: Call) -> None:
+        """Take notice of a call that has ended."""
+
+    def revisions(self) -> Sequence[Revised]:
+        """Return what is to be told anew after an iteration."""
+        return ()
+
     def learn(self, sample: Sample) -> None:
         """Take notice of a finished application."""
 
@@ -281,8 +293,8 @@ class _Running:
     application: Application
     facts: ApplicationFacts
     arrived: int
-    account: Account
     period: int
+    account: Account | None = None  # since its first call
     stage: int = 0
     num_left: int = 0  # calls of the present stage that have not ended
     finished: int | None = None
@@ -303,7 +315,7 @@ class Driver:
         self.engine.scheduler.clock = lambda: self._iteration / server.iterations_per_s
         self._to_come = sorted(applications, key=lambda each: each.arrival, reverse=True)
         self._started: list[_Running] = []
-        self._calls: dict[str, _Running] = {}  # by request
+        self._calls: dict[str, tuple[_Running, Call]] = {}  # by request
         self._admitted: set[str] = set()
         self._num_samples = 0
         self._num_periods = 0  # busy periods that have ended
@@ -331,27 +343,34 @@ class Driver:
         self.shadow.arrive(
             application.app_id, application.tenant, application.cost, application.weight
         )
-        self._submit(application, facts, 0)
-        account = self.ledger.find(application.app_id)
-        assert account is not None
-        running = _Running(application, facts, self.ledger.iteration, account, self._num_periods)
-        running.num_left = len(application.stages[0])
-        for request_id in _request_ids(application, 0):
-            self._calls[request_id] = running
+        running = _Running(application, facts, self.ledger.iteration, self._num_periods)
+        self._submit(running)
+        running.account = self.ledger.find(application.app_id)
         self._started.append(running)
         self.hooks.arrived(self.ledger)
 
-    def _submit(self, application: Application, facts: ApplicationFacts, stage: int) -> None:
+    def _submit(self, running: _Running) -> None:
+        """Submit all calls of the present stage."""
+        application, stage = running.application, running.stage
         is_last = application.is_ended and stage == len(application.stages) - 1
-        told = pack(facts, CallFacts(stage_index=stage, last=is_last))
-        calls = zip(_request_ids(application, stage), application.stages[stage], strict=True)
-        for request_id, (prompt, output) in calls:
+        running.num_left = len(application.stages[stage])
+        for index, call in enumerate(application.stages[stage]):
+            prompt, output = call
+            request_id = f"{application.app_id}/{stage}/{index}"
+            self._calls[request_id] = running, call
             self.shadow.expect(request_id, prompt)
+            told = self.hooks.begin_call(application, call)
+            facts = CallFacts(
+                stage_index=stage,
+                last=is_last,
+                predicted_output_tokens=told.output_tokens,
+                is_scout=told.is_scout,
+            )
             self.engine.add(
                 request_id,
                 prompt=prompt,
                 num_output_tokens=output,
-                extra_args={EXTRA_ARGS_KEY: told},
+                extra_args={EXTRA_ARGS_KEY: pack(running.facts, facts)},
             )
 
     def _go_on(self, running: _Running) -> None:
@@ -361,10 +380,7 @@ class Driver:
         if running.stage == len(application.stages):
             running.finished = self.ledger.iteration - 1
             return
-        running.num_left = len(application.stages[running.stage])
-        self._submit(application, running.facts, running.stage)
-        for request_id in _request_ids(application, running.stage):
-            self._calls[request_id] = running
+        self._submit(running)
 
     # -- iterations ----------------------------------------------------------------------
 
@@ -378,7 +394,8 @@ class Driver:
         service = self.shadow.charge(step.delivered)
         left = self.shadow.advance(service, iteration)
         ended = [self._calls.pop(request_id) for request_id in step.finished]
-        for running in ended:
+        for running, call in ended:
+            self.hooks.end_call(running.application, call)
             running.num_left -= 1
             if not running.num_left:
                 self._go_on(running)
@@ -388,6 +405,15 @@ class Driver:
         for app_id in left:
             self.hooks.fairly_finished(app_id, self.ledger)
         self._learn()
+        for told in self.hooks.revisions():
+            self._revise(told)
+
+    def _revise(self, told: Revised) -> None:
+        """Tell a cost anew, as the server does: not below what has been used."""
+        account = self.ledger.in_flight[told.app_id]
+        cost = max(told.cost, account.attained_service)
+        now = self.engine.scheduler.clock()
+        self.ledger.revise(told.app_id, cost, now, both_ways=told.both_ways)
 
     def _learn(self) -> None:
         for sample in self.ledger.samples.after(self._num_samples):
@@ -420,6 +446,7 @@ class Driver:
     def _settle(self, running: _Running, period: Period) -> None:
         application, account = running.application, running.account
         app_id = application.app_id
+        assert account is not None
         if account.attained_service != application.cost:
             self.result.complaints.append(f"{app_id}: charged {account.attained_service}")
         assert running.finished is not None
@@ -459,8 +486,3 @@ def run(
 ) -> Result:
     """Run a workload and return what became of everyone."""
     return Driver(applications, server or Server(), hooks).run()
-
-
-def _request_ids(application: Application, stage: int) -> list[str]:
-    calls = application.stages[stage]
-    return [f"{application.app_id}/{stage}/{index}" for index in range(len(calls))]

@@ -17,28 +17,16 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from unittest.mock import patch
 
-from justitia_sdk.plan import Plan, Stage
-from justitia_server.fairness.accounts import ApplicationFacts
-from justitia_server.fairness.samples import Sample
 from justitia_server.fairness.tenants import Tenant
-from justitia_server.prediction.base import Question
-from justitia_server.prediction.ladder import LadderPredictor
 
-from .driver import Application, Hooks, Outcome, Result, Server, facts_of, run
+from .driver import Application, Outcome, Result, Server, run
+from .loops import LOOPS, Declared
 
 GAMER = "gamer"
 NUM_APPLICATIONS = 50  # of each tenant
 NUM_CALLS = 50  # of each of the gamer's applications
 SERVER = Server()  # 459 blocks of 16
 FULL = 0.9  # share of memory that is delivered under load; loads are relative to it
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """What is declared of an application: its true cost times a factor, and how."""
-
-    factor: float = 1.0
-    app_type: str = "report"
 
 
 Declaration = Callable[[int, Application], Declared]  # of the gamer's n-th application
@@ -83,50 +71,6 @@ GAMES = {
     )
 }
 FIRST = (1, 5, 20, 50)  # so many applications declare a tenth, the others the truth
-
-
-class Believing(Hooks):
-    """The declared cost is believed for ever."""
-
-    tells_truth = False
-
-    def __init__(self, declared: dict[str, Declared]) -> None:
-        self._declared = declared
-
-    def facts(self, application: Application) -> ApplicationFacts:
-        """Return the facts with the declared cost."""
-        factor = self._declared[application.app_id].factor
-        return facts_of(application, factor * application.cost)
-
-
-class Learning(Hooks):
-    """The server's predictor is in the loop, told a plan with the declared cost."""
-
-    tells_truth = False
-
-    def __init__(self, declared: dict[str, Declared]) -> None:
-        self._declared = declared
-        self._predictor = LadderPredictor()
-
-    def facts(self, application: Application) -> ApplicationFacts:
-        """Return the facts with the predicted cost."""
-        declared = self._declared[application.app_id]
-        plan = _plan(application, declared)
-        question = Question(declared.app_type, application.tenant, plan=plan)
-        prediction = self._predictor.predict(question)
-        facts = facts_of(application, prediction.cost)
-        return replace(
-            facts,
-            app_type=declared.app_type,
-            declared_cost=prediction.declared_cost,
-        )
-
-    def learn(self, sample: Sample) -> None:
-        """Let the predictor learn."""
-        self._predictor.observe(sample)
-
-
-LOOPS = {"believed": Believing, "predicted": Learning}
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,14 +238,6 @@ def _split(application: Application) -> list[Application]:
         replace(application, app_id=f"{application.app_id}.{index}", stages=((call,),))
         for index, call in enumerate(application.stages[0])
     ]
-
-
-def _plan(application: Application, declared: Declared) -> Plan:
-    """Return a plan of one stage that comes to the declared cost."""
-    number, output = application.num_calls, 10
-    per_call = declared.factor * application.cost / number
-    prompt = max(1, round((per_call - output * (output + 1) / 2) / output))
-    return Plan((Stage("map", number, prompt_tokens=prompt, output_tokens=output),))
 
 
 @contextmanager

@@ -61,6 +61,15 @@ def test_never_ending_changes_nothing_and_splitting_loses():
     assert split.extra <= 1
 
 
+def test_declaring_a_tenth_does_not_pay_with_the_model_in_the_loop():
+    """Nor does it hurt anybody; what the model says is in force, and revised."""
+    honest = gaming.play(gaming.Setting(0, 12), gaming.HONEST, "modelled")
+    gamed = gaming.compare(gaming.TENTH, "modelled", honest)
+    assert gamed.complaints == ()
+    assert gamed.gain <= 0.05
+    assert gamed.extra <= 1
+
+
 def test_a_large_application_is_not_held_up_by_more_small_ones():
     """Under Justitia it is done when fair sharing would have done it; shortest-first starves it."""
     fair, starved = (starvation.starve(policy, 100) for policy in ("justitia", "srjf"))
