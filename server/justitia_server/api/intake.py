@@ -141,6 +141,11 @@ class Intake:
             facts, question, typical_output_tokens=prediction.output_tokens_per_call
         )
 
+    def case_of(self, app_id: str) -> Case | None:
+        """Return what has been seen of an application that goes on."""
+        following = self._following.get(app_id)
+        return None if following is None else following.case
+
     def forget(self, app_id: str) -> Case | None:
         """Drop what is remembered of an application that has ended; return what was seen of it."""
         self._memory.forget(app_id)

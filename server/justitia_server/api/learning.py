@@ -47,7 +47,8 @@ class Learner:
 
     def _learn(self, sample: Sample) -> None:
         # One that goes on is told of because it used more than was told; it is still followed.
-        case = self._intake.forget(sample.app_id) if sample.has_ended else None
+        seen = self._intake.forget if sample.has_ended else self._intake.case_of
+        case = seen(sample.app_id)
         if (answer := answer_of(sample, case)) is not None:
             self._track_record.add(answer)
             PREDICTION_ERROR.observe(answer.relative_error)

@@ -181,9 +181,12 @@ class OnlinePredictor:
         Learn from an application that has ended; *case* if it was seen on the way.
 
         One that was seen in part (another process served some of its calls) teaches what it cost,
-        and nothing of its course.
+        and nothing of its course. One that goes on, and has cost more than was told, teaches what
+        is told of its like is worth, so that never ending hides nothing.
         """
         self.ladder.observe(sample)
+        if isinstance(case, OpenCase):
+            self._judge(sample, case)
         if not sample.has_ended:
             return
         history = self.histories.recall(sample.tenant, sample.app_type)
@@ -198,10 +201,6 @@ class OnlinePredictor:
         if case.question.is_single_call or sample.app_type == UNHINTED_TYPE:
             return
         was_seen = case.course.num_done >= sample.num_calls
-        if case.modelled_cost and case.question.plan is not None:
-            ratio = sample.unshared_cost / case.modelled_cost
-            self._ratios.add(sample.tenant, sample.app_type, ratio)
-        self._compare(sample, case)
         if was_seen and case.at_arrival and case.after_first:
             self.scouting.observe(
                 sample.tenant,
@@ -235,8 +234,11 @@ class OnlinePredictor:
             question = replace(question, input_text=text[:MOST_TEXT_KEPT], input_chars=length)
         return replace(question, plan=None) if is_absurd else question
 
-    def _compare(self, sample: Sample, case: OpenCase) -> None:
-        """Learn who was closer, the model or the ladder."""
+    def _judge(self, sample: Sample, case: OpenCase) -> None:
+        """Learn how far off the model was if told a plan, and who was closer, it or the ladder."""
+        if case.modelled_cost and case.question.plan is not None:
+            ratio = sample.unshared_cost / case.modelled_cost
+            self._ratios.add(sample.tenant, sample.app_type, ratio)
         pairs = ((False, case.rivals_at_arrival), (True, case.rivals_after_first))
         for running, pair in pairs:
             if pair is not None:

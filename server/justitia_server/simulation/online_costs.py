@@ -103,7 +103,8 @@ class OnlineCosts:
     def observe(self, sample: Sample) -> None:
         """Learn from an application that has ended, and train when enough have."""
         if not sample.has_ended:
-            self._predictor.observe(sample)
+            following = self._following.get(sample.app_id)
+            self._predictor.observe(sample, following.case if following else None)
             return
         following = self._following.pop(sample.app_id, None)
         self._changed.pop(sample.app_id, None)

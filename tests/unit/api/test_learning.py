@@ -63,6 +63,16 @@ def test_one_that_goes_on_is_still_followed():
     assert intake.forget("A") is not None
 
 
+def test_one_that_goes_on_teaches_what_was_seen_of_it(monkeypatch):
+    """The predictor is told of its case, as of one that has ended."""
+    told = []
+    monkeypatch.setattr(
+        OnlinePredictor, "observe", lambda self, sample, case=None: told.append(case)
+    )
+    _, intake, _ = polled(sample(1, "A", ended=False), sample(2, "unseen", ended=False))
+    assert told == [intake.case_of("A"), None]
+
+
 def test_one_that_was_not_seen_teaches_its_type():
     """As after a restart of the API process."""
     kept = []

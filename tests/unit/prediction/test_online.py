@@ -208,6 +208,17 @@ def test_declaring_less_pays_until_there_is_evidence():
     assert predictor.open(other).prediction.cost == pytest.approx(400)
 
 
+@pytest.mark.parametrize("has_ended", [True, False], ids=["ended", "goes on"])
+def test_never_ending_hides_nothing(has_ended):
+    """What has cost ten times the model's answer to its plan corrects the next, ended or not."""
+    predictor = OnlinePredictor(model=Says(700.0))
+    question = Question("t", plan=PLAN)
+    for _ in range(NUM_TRUSTED):
+        case = predictor.open(question)
+        predictor.observe(sample(7_000, ended=has_ended), case)
+    assert predictor.open(question).prediction.cost == pytest.approx(7_000)
+
+
 def test_a_correction_is_of_the_rest_only():
     """What is done is known."""
     predictor = OnlinePredictor(model=Says(1_000.0))
