@@ -46,7 +46,7 @@ test-integrations: $(READY) ## Test frameworks in environments of their own; FRA
 matrix: $(READY) ## Test the SDK under other versions of Python, OpenAI, LangChain; ROWS=py3.13: only these
 	PYTHONPATH=tests $(BIN)/python -m support.matrix $(ROWS)
 
-prove: $(READY) ## Put every claim to the proof on vLLM's real scheduler (about 25 minutes on two cores)
+prove: $(READY) ## Put every claim to the proof on vLLM's real scheduler (about an hour on two cores)
 	PYTHONPATH=tests $(BIN)/python -m proofs.prove
 
 evaluate: $(READY) ## Measure every policy in simulation, and write docs/results (hours on two cores)

@@ -50,6 +50,7 @@ _numbers = itertools.count()
 SERVERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "scheduler": ((), ("--stock",)),
     "predictor": (("--predictor", "{folder}"), ("--predictor", "off")),
+    "nothing": (("--stock",), ("--stock",)),  # what the measurement itself makes of equals
 }
 
 
