@@ -2,10 +2,10 @@
 Tokens per second of one server over another's, whole engine, real HTTP.
 
     python tests/benchmarks/throughput.py [--concurrency 64] [--starts 10] [--pairs 20]
-    python tests/benchmarks/throughput.py --of predictor [...]
+    python tests/benchmarks/throughput.py --of predictor|nothing [...]
 
 Justitia over stock vLLM; or Justitia that predicts, follows, revises and trains over one with
-`--predictor off`.
+`--predictor off`; or stock vLLM over stock vLLM, which shows what the measurement is worth.
 
 Both servers are up at the same time (the idle one waits). A run keeps so many calls in flight for a
 second or less; runs alternate, and so does who goes first in a pair, so that a host whose speed

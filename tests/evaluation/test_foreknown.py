@@ -14,7 +14,7 @@ TAU_BENCH = "tau_bench_airline"
 
 @pytest.fixture
 def inputs(tmp_path):
-    """A folder in which one application's text is told."""
+    """A folder in which the texts of one family are told."""
     fever = named_families()["fever_react"]
     lines = (f'{{"app_id": "{each.app_id}", "input_text": "a claim"}}' for each in fever)
     (tmp_path / "fever_react.jsonl").write_text("\n".join(lines))

@@ -213,11 +213,8 @@ def _show_gaming(console: Console, results: list[list[gaming.Compared]]) -> list
                 f"{max(gains):+.1%}", f"{statistics.median(extras):.2f}", f"{max(extras):.2f}",
                 f"{statistics.fmean(jcts):.2f}", f"{max(jcts):.2f}",
             )  # fmt: skip
-            # What a model has learned by then differs between two runs of one setting, so that
-            # even a game that changes nothing moves the mean by some per cent: all settings count.
-            gain = statistics.fmean(gains) if loop == "modelled" else max(gains)
-            if loop != "believed" and gain > MOST_GAIN:
-                failures.append(f"{game} pays, {loop}: {gain:+.1%}")
+            if loop != "believed" and max(gains) > MOST_GAIN:
+                failures.append(f"{game} pays, {loop}: {max(gains):+.1%}")
             if loop != "believed" and max(extras) > MOST_EXTRA:
                 failures.append(
                     f"{game}, {loop}, costs an honest application {max(extras):.2f} C_max/M"
