@@ -9,6 +9,7 @@ from support.books import Books
 from justitia_server.engine.carrier import EXTRA_ARGS_KEY, pack
 from justitia_server.engine.meter import MOST_STEPS_UNREAD, Meter
 from justitia_server.engine.offline import OfflineEngine, OfflineOptions
+from justitia_server.engine.request_queue import call_of
 from justitia_server.fairness.accounts import ApplicationFacts, CallFacts
 from justitia_server.fairness.cost import call_cost
 
@@ -26,6 +27,14 @@ def applications(seed):
     return sorted(arrivals)
 
 
+def count_readings(engine):
+    """Let every reading of all calls leave a mark in the list returned."""
+    meter, readings = engine.scheduler.meter, []
+    charge_all = meter._charge_all
+    meter._charge_all = lambda: (readings.append(None), charge_all())[1]
+    return readings
+
+
 def trace(seed, *, overlap, read_every_step, prefix_caching):
     """Run to the end; return every application's tags and fair finish, and the readings made."""
     options = OfflineOptions(
@@ -33,16 +42,9 @@ def trace(seed, *, overlap, read_every_step, prefix_caching):
         prefix_caching=prefix_caching,
     )  # fmt: skip
     engine = OfflineEngine(options)
-    ledger, num_readings = engine.scheduler.ledger, 0
+    ledger = engine.scheduler.ledger
     ledger.policy.reads_service = read_every_step
-    read = engine.scheduler.meter.read
-
-    def counted():
-        nonlocal num_readings
-        num_readings += 1
-        read()
-
-    ledger.meter = counted
+    readings = count_readings(engine)
     pending = applications(seed)
     for step in range(5000):
         while pending and pending[0][0] <= step:
@@ -69,7 +71,7 @@ def trace(seed, *, overlap, read_every_step, prefix_caching):
         for app, account in ledger.finished.items()
     }
     assert not engine.scheduler.errors
-    return accounts, num_readings
+    return accounts, len(readings)
 
 
 @pytest.mark.parametrize("prefix_caching", [False, True], ids=["plain", "shared"])
@@ -122,9 +124,73 @@ def test_a_token_is_charged_in_the_step_that_delivers_it(overlap):
             for _ in range(num_tokens):
                 held[request_id] += 1
                 delivered += held[request_id]
-        accounts = [*ledger.in_flight.values(), *ledger.finished.values()]
-        assert sum(account.attained_service for account in accounts) == delivered
+        assert sum(each.attained_service for each in all_accounts(ledger)) == delivered
     assert num_preempted > 10
+
+
+def crowd(seed, *, overlap):
+    """Return an engine with sixty calls at once, and little memory and prefill for them."""
+    options = OfflineOptions(
+        80, max_model_len=1024, max_num_batched_tokens=128, max_num_seqs=64, overlap=overlap
+    )
+    engine = OfflineEngine(options)
+    for _, app, cost, calls in applications(seed):
+        facts = pack(ApplicationFacts(app, predicted_cost=cost), CallFacts())
+        for index, (prompt, output) in enumerate(calls):
+            engine.add(
+                f"{app}-{index}", prompt=prompt, num_output_tokens=output,
+                extra_args={EXTRA_ARGS_KEY: facts},
+            )  # fmt: skip
+    return engine
+
+
+@pytest.mark.parametrize("overlap", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_reference_is_fed_what_was_delivered_whoever_has_been_read(seed, overlap):
+    """Asked after any step, with chunked prefills and preemptions, to the token."""
+    engine = crowd(seed, overlap=overlap)
+    ledger, fed, delivered = engine.scheduler.ledger, [], 0
+    held = {name: request.num_prompt_tokens for name, request in engine.scheduler.requests.items()}
+    readings, take = count_readings(engine), ledger.feed.take
+    ledger.feed.take = lambda: (fed.append(take()), fed[-1])[1]
+    draw, num_steps, num_preempted = random.Random(seed), 0, 0
+    while engine.has_work:
+        if (step := engine.step()) is None:
+            continue
+        num_steps += 1
+        num_preempted += step.num_preempted
+        for request_id, num_tokens in step.delivered.items():
+            for _ in range(num_tokens):
+                held[request_id] += 1
+                delivered += held[request_id]
+        if draw.random() < 0.3:
+            ledger.catch_up(ledger._now)
+            assert sum(fed) == delivered
+    assert sum(fed) == delivered == sum(each.attained_service for each in all_accounts(ledger))
+    assert num_preempted > 5
+    assert len(readings) < 0.15 * num_steps
+
+
+@pytest.mark.parametrize("overlap", [False, True], ids=["sync", "async"])
+def test_the_longest_call_is_known_without_reading(overlap):
+    """The bound of whoever ends now rests on it."""
+    engine = crowd(0, overlap=overlap)
+    requests = list(engine.scheduler.requests.values())
+    ledger, readings, num_steps = engine.scheduler.ledger, count_readings(engine), 0
+    while engine.has_work:
+        num_steps += engine.step() is not None
+        ledger.catch_up(ledger._now)
+        lengths = [
+            call_of(each).num_prefill_iterations + each.num_output_tokens
+            for each in requests
+            if each.num_output_tokens
+        ]
+        assert ledger.busy_period.longest_call == max(lengths, default=0)
+    assert len(readings) < 0.15 * num_steps
+
+
+def all_accounts(ledger):
+    return [*ledger.in_flight.values(), *ledger.finished.values()]
 
 
 def test_a_call_preempted_with_its_output_under_way_is_read_until_that_has_come():
@@ -141,7 +207,7 @@ def test_a_call_preempted_with_its_output_under_way_is_read_until_that_has_come(
     for num_output_tokens, num_stale in ((3, 1), (4, 0)):
         call.request.num_output_tokens = num_output_tokens
         call.request.num_stale_output_tokens = num_stale
-        meter.end_step(books.now)
+        meter.end_step(books.now, 1)
         meter.read()
     assert call.account.attained_service == call_cost(10, 4)
 
@@ -155,15 +221,20 @@ def running(books, meter, app_id, **told):
     return call
 
 
-def step(books, meter, *calls, seconds=1.0):
-    """Give *calls* a token each and close the step; return whether it was read."""
-    readings = []
-    books.ledger.meter = lambda: (readings.append(None), meter.read())
+def step(books, meter, *calls, ends=(), seconds=1.0):
+    """Give *calls* a token each, end *ends*, close the step; return whether anyone looked."""
+    looks = []
+    books.ledger.feed_sum = lambda: (looks.append(None), meter.feed())
+    books.now += seconds
+    meter.begin_output()
     for call in calls:
         call.request.num_output_tokens += 1
-    books.now += seconds
-    meter.end_step(books.now)
-    return bool(readings)
+    for call in ends:
+        meter.close(call)
+        books.end(call)
+    looks.clear()
+    meter.end_step(books.now, len(calls))
+    return bool(looks)
 
 
 def quiet_meter(**options):
@@ -190,9 +261,7 @@ def test_the_end_of_a_grace_period_is_noticed_while_all_is_quiet():
     """Steps of half a second; two seconds after its call ended an application is paused."""
     books, meter, rest = quiet_meter(idle_grace_s=2.0)
     call = running(books, meter, "b", cost=1e6)
-    step(books, meter, rest, call)
-    meter.close(call)
-    books.end(call)
+    step(books, meter, rest, call, ends=[call])
     paused = []
     for _ in range(5):
         step(books, meter, rest, seconds=0.5)
@@ -205,10 +274,8 @@ def test_use_beyond_the_prediction_by_a_call_that_ends_is_noticed_in_that_step()
     books, meter, rest = quiet_meter()
     call = running(books, meter, "b", cost=100.0)
     assert not step(books, meter, rest)
-    call.request.num_output_tokens = 10
-    meter.close(call)
-    books.end(call)
-    assert step(books, meter, rest)
+    call.request.num_output_tokens = 9
+    assert step(books, meter, rest, call, ends=[call])
     assert call.account.predicted_cost == call_cost(10, 10)
 
 
@@ -216,7 +283,5 @@ def test_the_end_of_the_last_call_is_noticed_in_that_step():
     """The finished leave the reference then, whatever it was told they would cost."""
     books, meter, rest = quiet_meter()
     rest.account.is_finishing = True
-    meter.close(rest)
-    books.end(rest)
-    step(books, meter)
+    step(books, meter, rest, ends=[rest])
     assert rest.account.lateness_iterations == 0

@@ -54,7 +54,7 @@ class PushWatch(Hooks):
         """Add up what those were given that were before any of those fairly finished so far."""
         self._fairly_finished.add(app_id)
         self._ahead_of_those |= self._ahead_of.get(app_id, set())
-        ledger.meter()
+        ledger.read_all()
         late = self._ahead_of_those - self._fairly_finished
         accounts = [account for each in late if (account := ledger.find(each)) is not None]
         self._pushed[app_id] = Pushed(

@@ -55,7 +55,7 @@ def control(scheduler: Scheduler, operation: str, arguments: str) -> str:
 def _list(scheduler: Scheduler) -> dict[str, Any]:
     """Return every application not finished, and the latest that are."""
     ledger, now = scheduler.ledger, scheduler.clock()
-    ledger.catch_up(now)
+    ledger.read(now)
     finished = list(ledger.finished.values())[-NUM_LISTED:]
     accounts = [*ledger.in_flight.values(), *reversed(finished)]
     return {"applications": [_describe(account, ledger, now) for account in accounts]}
@@ -63,7 +63,7 @@ def _list(scheduler: Scheduler) -> dict[str, Any]:
 
 def _show(scheduler: Scheduler, app_id: str) -> dict[str, Any]:
     now = scheduler.clock()
-    scheduler.ledger.catch_up(now)
+    scheduler.ledger.read(now)
     account = scheduler.ledger.find(app_id)
     return {"application": account and _describe(account, scheduler.ledger, now)}
 
@@ -86,7 +86,7 @@ def _revise(scheduler: Scheduler, revisions: list[tuple[str, float, bool]]) -> d
     engine serves it, is passed over. None is predicted below what it has used.
     """
     ledger, now = scheduler.ledger, scheduler.clock()
-    ledger.catch_up(now)
+    ledger.read(now)
     num_revised = 0
     for app_id, cost, both_ways in revisions:
         account = ledger.in_flight.get(app_id)

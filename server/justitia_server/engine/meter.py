@@ -6,14 +6,22 @@ for each token since the last reading, in closed form. Reading all running calls
 would cost more than the rest of our scheduling together, and nobody needs it: accounts and virtual
 time are looked at when an application arrives or ends, and when one may leave the fluid reference.
 
-So a step keeps an upper bound of the service delivered since the last reading, two additions, and
-reads when the bound reaches what the reference can take before someone leaves it. How much that is
-is asked once between two events. Nobody's fair finish is dated wrongly by this: no one can have
-left in a step that was not read. That somebody has used more than was predicted is noticed in a
-reading; there is one in every MOST_STEPS_UNREAD steps.
+Virtual time needs the sum alone, and that is known without looking at anyone: calls that decode
+get a token each in every step, so a step delivers what they hold, and they hold one token more each
+time. Only those just admitted are looked at, until their first token. That all the others got one
+is checked in every step by counting outputs; where it does not hold (speculation, a budget that
+does not go round, an output under way when its call was preempted) the sum is an upper bound, and
+whoever needs it reads.
+
+So a step costs a few additions. The reference is fed when the sum reaches what it can take before
+someone leaves it; how much that is is asked once between two events. Nobody's fair finish is dated
+wrongly by this: no one can have left in a step that was not looked at. That somebody has used more
+than was predicted is noticed in a reading; there is one in every MOST_STEPS_UNREAD steps.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 from ..fairness.accounts import Call
 from ..fairness.ledger import Ledger
@@ -26,7 +34,7 @@ class Meter:
 
     def __init__(self, ledger: Ledger, *, most_tokens_per_step: int = 1) -> None:
         """
-        Read for *ledger*, which will ask for readings through `Ledger.meter`.
+        Read for *ledger*, which will ask for sums and readings.
 
         Args:
             ledger: Where service is charged.
@@ -35,78 +43,208 @@ class Meter:
         self._ledger = ledger
         self._most_tokens = most_tokens_per_step
         self._calls: dict[Call, None] = {}  # may have tokens not charged yet; in order of admission
-        self._held: float = 0  # at most so many KV tokens are charged to them in a step
-        self._unread: float = 0  # at most so much service is not charged yet
-        self._quiet_service: float = 0  # while less is unread, nobody need be looked at
-        self._num_steps_unread = 1  # ended since the last reading; 0: read in the present one
-        ledger.meter = self.read
+        self._fresh: dict[Call, None] = {}  # of these, given nothing since they were admitted
+        self._is_exact = False  # the others got one token in each step since the last reading
+        self._held: float = 0  # KV tokens these hold; at least, where not exact
+        self._unfed: float = 0  # service neither charged nor fed; at most, where not exact
+        self._ahead: float = 0  # service fed and not charged yet
+        self._lengths: Counter[int] = Counter()  # of these, in iterations, less the steps ended
+        self._num_steps = 0  # ended
+        self._quiet_service: float = 0  # while less is not fed, nobody need be looked at
+        self._num_steps_unread = 0  # ended since the last reading
+        self._is_read = False  # and nothing can have been delivered since
+        self._is_under_way = False  # some of a step's output has been taken, perhaps not all
+        self._num_closed = 0  # calls, since the step's output began to be taken
+        ledger.read_all = self.read
+        ledger.feed_sum = self.feed
+
+    # -- calls ---------------------------------------------------------------------------
 
     def wait(self, call: Call, now: float) -> None:
         """Take notice that *call* waits from now on; what it ran before is still to be charged."""
         self._ledger.wait(call, now)
+        if call in self._calls and not call.request.num_stale_output_tokens:
+            self._remove(call)
 
     def admit(self, call: Call, now: float) -> None:
         """Take notice that *call* runs from now on."""
         self._ledger.admit(call, now)
         if call not in self._calls:
-            self._calls[call] = None
-            self._held += call.num_prompt_tokens + call.num_output_tokens - call.shared_tokens
+            self._calls[call] = self._fresh[call] = None
 
     def share(self, call: Call, shared_tokens: float) -> None:
         """Charge *call* up to now; each later token is charged *shared_tokens* less than p + i."""
         self._charge(call)
-        if call in self._calls:
+        if call in self._calls and call not in self._fresh:
             self._held += call.shared_tokens - shared_tokens
         call.shared_tokens = shared_tokens
 
-    def end_step(self, now: float) -> None:
-        """Close an engine step. Cost: O(1), but for the steps that are read."""
-        ledger, most = self._ledger, self._most_tokens
-        self._held += most * len(self._calls)
-        self._unread += most * self._held
+    def close(self, call: Call) -> None:
+        """Charge *call* to its end."""
+        self._num_closed += 1
+        if call in self._calls:
+            self._remove(call)
+        else:
+            self._charge(call)
+
+    # -- steps ---------------------------------------------------------------------------
+
+    def begin_output(self) -> None:
+        """Take notice that a step's output is taken from now on."""
+        self._is_under_way = True
+        self._is_read = False
+        self._num_closed = 0
+
+    def end_step(self, now: float, num_outputs: int) -> None:
+        """
+        Close an engine step. Cost: O(1 + calls just admitted), but for the steps that are read.
+
+        Args:
+            now: The present instant.
+            num_outputs: Calls that the step gave tokens, those that ended with it included.
+        """
+        self._is_under_way = self._is_read = False
+        self._num_steps += 1
+        self._num_steps_unread += 1
+        if self._fresh:
+            self._begin_decoding()
+        num_decoding = len(self._calls) - len(self._fresh)
+        if num_outputs - self._num_closed != num_decoding:
+            self._is_exact = False
+        self._held += self._most_tokens * num_decoding
+        self._unfed += self._most_tokens * self._held
+        ledger = self._ledger
         is_quiet = (
-            self._unread < self._quiet_service
+            self._unfed < self._quiet_service
             and now < ledger.idle.next_grace_end_at
             and self._num_steps_unread < MOST_STEPS_UNREAD
         )
         if is_quiet or not self._needs_reading(now):
             ledger.skip_iteration()
-        else:
-            self._num_steps_unread = 1  # a reading in this step did not have its output
-            ledger.end_iteration(now)
-        self._num_steps_unread += 1
+            return
+        if self._num_steps_unread >= MOST_STEPS_UNREAD or ledger.policy.reads_service:
+            self.read()
+        ledger.end_iteration(now)
+
+    def feed(self) -> None:
+        """Feed the reference all that was delivered. Cost: O(1) where the sum is exact."""
+        if not self._is_exact:
+            self.read()
+            return
+        self._quiet_service = 0
+        if self._unfed > 0:  # rounding may leave less than nothing
+            self._ledger.feed.pending += self._unfed
+            self._ahead += self._unfed
+            self._unfed = 0
+        self._note_longest()
 
     def read(self) -> None:
-        """Charge every call up to the tokens it has now; once an iteration is enough."""
-        if not self._num_steps_unread:
+        """Charge every call up to the tokens it has now."""
+        if self._is_read:
             return
+        self._is_read = True
+        self._is_exact = False
         self._num_steps_unread = 0
-        self._unread = self._quiet_service = 0
+        self._quiet_service = 0
+        service, gone = self._charge_all()
+        for call in gone:
+            del self._calls[call]
+            self._fresh.pop(call, None)
+        self._pay(service, service)
+        self._unfed = 0
+        self._is_exact = not self._is_under_way and self._most_tokens == 1
+        self._note_longest()
+
+    # -- inside --------------------------------------------------------------------------
+
+    def _begin_decoding(self) -> None:
+        """Look for those that the step just ended gave their first token since they came."""
+        for call in list(self._fresh):
+            if call.request.num_output_tokens > call.num_output_tokens:
+                del self._fresh[call]
+                self._held += _held_by(call)
+                self._lengths[self._length_now(call)] += 1
+
+    def _charge_all(self) -> tuple[float, list[Call]]:
+        """Charge all; return what they got, and who gets no more. Sets what the others hold."""
+        charge, fresh = self._ledger.charge, self._fresh
+        total: float = 0
         held: float = 0
-        stopped: list[Call] = []
+        lengths: Counter[int] = Counter()
+        gone: list[Call] = []
         for call in self._calls:
             request = call.request
-            self._ledger.deliver(call, request.num_output_tokens)
-            if call.queue is None or request.num_stale_output_tokens:
-                held += call.num_prompt_tokens + call.num_output_tokens - call.shared_tokens
-            else:
-                stopped.append(call)
-        for call in stopped:
-            del self._calls[call]
-        self._held = held
+            num_tokens = request.num_output_tokens
+            if num_tokens != call.num_output_tokens:
+                total += charge(call, num_tokens)
+                if fresh:
+                    fresh.pop(call, None)
+            if call.queue is not None and not request.num_stale_output_tokens:
+                gone.append(call)
+            elif call not in fresh:
+                held += call.num_prompt_tokens + num_tokens - call.shared_tokens
+                lengths[call.num_prefill_iterations + num_tokens - self._num_steps] += 1
+        self._held, self._lengths = held, lengths
+        return total, gone
 
-    def close(self, call: Call) -> None:
-        """Charge *call* to its end."""
-        self._calls.pop(call, None)
+    def _remove(self, call: Call) -> None:
+        """Charge *call*, which gets no more."""
         self._charge(call)
+        del self._calls[call]
+        if call in self._fresh:
+            del self._fresh[call]
+            return
+        # Of the step under way it has its token, and the others are not counted yet.
+        self._held -= _held_by(call) - self._is_under_way
+        if self._is_exact:
+            length = self._length_now(call)
+            self._lengths[length] -= 1
+            if not self._lengths[length]:
+                del self._lengths[length]
 
     def _charge(self, call: Call) -> None:
+        num_tokens = call.request.num_output_tokens
         self._quiet_service = 0
-        self._ledger.deliver(call, call.request.num_output_tokens)
+        if num_tokens != call.num_output_tokens:
+            service = self._ledger.charge(call, num_tokens)
+            counted: float = 0
+            if call in self._calls and call not in self._fresh:
+                counted = service - _held_by(call) * self._is_under_way
+            self._unfed -= counted - self._pay(service, counted)
+        length = _length(call)
+        if length > self._ledger.busy_period.longest_call:
+            self._ledger.busy_period.longest_call = length
+
+    def _pay(self, service: float, counted: float) -> float:
+        """Feed *service*, charged now, but for what of the part *counted* was fed before."""
+        paid = min(self._ahead, counted)
+        self._ahead -= paid
+        self._ledger.feed.pending += service - paid
+        return paid
+
+    def _note_longest(self) -> None:
+        longest = max(self._lengths, default=0) + self._num_steps
+        if self._lengths and longest > self._ledger.busy_period.longest_call:
+            self._ledger.busy_period.longest_call = longest
+
+    def _length_now(self, call: Call) -> int:
+        """Return its length less the steps ended; the one under way, if any, taken for ended."""
+        return _length(call) - self._num_steps - self._is_under_way
 
     def _needs_reading(self, now: float) -> bool:
         ledger = self._ledger
-        if self._num_steps_unread >= MOST_STEPS_UNREAD or ledger.needs_reading(self._unread, now):
+        if self._num_steps_unread >= MOST_STEPS_UNREAD or ledger.needs_reading(self._unfed, now):
             return True
         self._quiet_service = ledger.quiet_service()
         return False
+
+
+def _held_by(call: Call) -> float:
+    """Return the KV tokens that *call* is charged for one by one, as it was last charged."""
+    return call.num_prompt_tokens + call.num_output_tokens - call.shared_tokens
+
+
+def _length(call: Call) -> int:
+    """Return the iterations it would have taken alone up to now."""
+    num_output_tokens: int = call.request.num_output_tokens
+    return call.num_prefill_iterations + num_output_tokens

@@ -173,15 +173,21 @@ class FairOrder(Scheduler):  # type: ignore[misc]
 
     def update_from_output(self, scheduler_output: SchedulerOutput, model_output: Any) -> Any:
         """Let vLLM take the model's output, then close the iteration in our books."""
-        if self.sharing is not None and scheduler_output.total_num_scheduled_tokens:
+        if not scheduler_output.total_num_scheduled_tokens:
+            outputs = super().update_from_output(scheduler_output, model_output)
+        else:
+            if self.sharing is not None:
+                try:
+                    self.sharing.begin_output()
+                except Exception as exc:
+                    self._report("begin_output", exc)
+            self.meter.begin_output()
+            outputs = super().update_from_output(scheduler_output, model_output)
+            num_outputs = 0
+            for each in outputs.values():
+                num_outputs += len(each.outputs)
             try:
-                self.sharing.begin_output()
-            except Exception as exc:
-                self._report("begin_output", exc)
-        outputs = super().update_from_output(scheduler_output, model_output)
-        if scheduler_output.total_num_scheduled_tokens:
-            try:
-                self.meter.end_step(self.clock())
+                self.meter.end_step(self.clock(), num_outputs)
             except Exception as exc:
                 self._report("end_step", exc)
         if self.step_log is not None:

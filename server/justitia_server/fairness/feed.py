@@ -16,9 +16,7 @@ class Feed(Protocol):
 
     name: str
     pending: float  # service charged since the last look; whoever charges adds it
-
-    def end_iteration(self) -> None:
-        """Take notice that an engine iteration has ended."""
+    num_iterations: int  # of the engine since then; whoever ends one counts it
 
     def most(self, unread: float) -> float:
         """Return the most `take` could give if *unread* were charged now."""
@@ -37,9 +35,7 @@ class DeliveredFeed:
 
     def __init__(self) -> None:
         self.pending: float = 0
-
-    def end_iteration(self) -> None:
-        """Nothing to note."""
+        self.num_iterations = 0
 
     def most(self, unread: float) -> float:
         """Return what was charged and *unread*."""
@@ -51,7 +47,7 @@ class DeliveredFeed:
 
     def take(self) -> float:
         """Return what was charged."""
-        service, self.pending = self.pending, 0
+        service, self.pending, self.num_iterations = self.pending, 0, 0
         return service
 
 
@@ -62,16 +58,12 @@ class NominalFeed:
 
     def __init__(self, capacity: int) -> None:
         self.pending: float = 0
+        self.num_iterations = 0
         self._capacity = capacity
-        self._num_iterations = 0
-
-    def end_iteration(self) -> None:
-        """Count it."""
-        self._num_iterations += 1
 
     def most(self, unread: float) -> float:
         """Return M for each iteration, and for the one under way."""
-        return (self._num_iterations + 1) * self._capacity
+        return (self.num_iterations + 1) * self._capacity
 
     def room(self, service: float) -> float:
         """Return 0: it will be given whatever is charged."""
@@ -79,7 +71,7 @@ class NominalFeed:
 
     def take(self) -> float:
         """Return M for each iteration."""
-        service = self._num_iterations * self._capacity
-        self._num_iterations = 0
+        service = self.num_iterations * self._capacity
+        self.num_iterations = 0
         self.pending = 0
         return service

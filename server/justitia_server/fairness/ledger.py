@@ -17,8 +17,8 @@ Rules:
 - When no call is left in the server and nobody counts as going on, finished applications leave the
   reference: with true costs they would have left by then, so whoever is still in it is there by a
   wrong prediction.
-- Idle applications: `idle`. Service may be read late: before V or an account is looked at, `meter`
-  is asked to charge what the engine has delivered meanwhile.
+- Idle applications: `idle`. Service may be read late: before V is looked at, `feed_sum` is asked to
+  feed what the engine has delivered meanwhile, and before an account is, `read_all` to charge it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class Ledger:
         self.in_flight: dict[str, Account] = {}  # everyone not finished, idle ones included
         self.finished: OrderedDict[str, Account] = OrderedDict()
         self.samples = Samples()
-        self.meter: Callable[[], None] = lambda: None  # charges what is delivered and not charged
+        self.read_all: Callable[[], None] = lambda: None  # charges and feeds all that is delivered
+        self.feed_sum: Callable[[], None] = lambda: self.read_all()  # feeds it, charged or not
         self.on_fall: Callable[[Account], None] = lambda account: None  # keys may have fallen
         self.num_finished = 0
         self.num_expired = 0
@@ -188,7 +189,7 @@ class Ledger:
         account = self.in_flight.get(app_id)
         if account is None or account.tag is None:
             raise AccountingError(f"application {app_id} is not in flight: nothing to revise")
-        self.catch_up(now)
+        self.read(now)
         self.standings.revise(account, predicted_cost, now)
         virtual_start = self.reference.virtual_start(app_id)
         finish = virtual_start + predicted_cost / account.facts.weight
@@ -213,7 +214,21 @@ class Ledger:
 
     def deliver(self, call: Call, num_output_tokens: int) -> None:
         """
-        Charge *call* up to *num_output_tokens* output tokens.
+        Charge *call* up to *num_output_tokens* output tokens, and feed that.
+
+        Raises:
+            AccountingError: Fewer tokens than already delivered.
+        """
+        self.feed.pending += self.charge(call, num_output_tokens)
+        length = call.num_prefill_iterations + num_output_tokens
+        if length > self.busy_period.longest_call:
+            self.busy_period.longest_call = length
+
+    def charge(self, call: Call, num_output_tokens: int) -> float:
+        """
+        Charge *call* up to *num_output_tokens* output tokens; return what it is charged now.
+
+        To feed it, or to have it fed before, is the caller's part.
 
         Raises:
             AccountingError: Fewer tokens than already delivered.
@@ -223,7 +238,7 @@ class Ledger:
         if num_new <= 0:
             if num_new < 0:
                 raise AccountingError(f"call {call.request_id} lost output tokens")
-            return
+            return 0
         policy, account = self.policy, call.account
         service: float = policy.cost.service_between(
             call.num_prompt_tokens, num_before, num_output_tokens
@@ -235,20 +250,22 @@ class Ledger:
         call.num_output_tokens = num_output_tokens
         account.attained_service += service
         account.num_output_tokens += num_new
-        self.feed.pending += service
-        length = call.num_prefill_iterations + num_output_tokens
-        if length > self.busy_period.longest_call:
-            self.busy_period.longest_call = length
         if account.attained_service > account.notice_at:
             account.notice_at = math.inf
             self._over_told.append(account)
         if policy.reads_service:
             policy.charge(call, num_new)
             self.on_fall(account)
+        return service
+
+    def read(self, now: float) -> None:
+        """Bring accounts and reference up to what the engine has delivered."""
+        self.read_all()
+        self.catch_up(now)
 
     def catch_up(self, now: float) -> None:
-        """Bring accounts and reference up to what the engine has delivered."""
-        self.meter()
+        """Bring the reference up to what the engine has delivered; accounts may be read later."""
+        self.feed_sum()
         self.standings.advance(now)
         while self._over_told:
             self._look_at(self._over_told.pop(), now)
@@ -274,13 +291,13 @@ class Ledger:
 
     def skip_iteration(self) -> None:
         """Close an engine iteration in which nothing need be read. Cost: O(1)."""
-        self.feed.end_iteration()
+        self.feed.num_iterations += 1
         self.standings.iteration += 1
 
     def end_iteration(self, now: float) -> None:
         """Close an engine iteration: charge what it delivered and feed the reference."""
         self._tick(now)
-        self.feed.end_iteration()
+        self.feed.num_iterations += 1
         self.catch_up(now)
         self._pause_idle(now)
         self._end_busy_period(now)

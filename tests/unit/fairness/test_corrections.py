@@ -132,7 +132,7 @@ def test_a_revision_counts_service_not_read_yet():
     """What the engine has delivered is fed before the cost changes."""
     books = with_rest()
     call = books.call("a", prompt=119, cost=100.0)
-    books.ledger.meter = lambda: books.ledger.deliver(call, 1)
+    books.ledger.read_all = lambda: books.ledger.deliver(call, 1)
     books.ledger.revise("a", 50.0, books.now)
     assert books.virtual_time == 60
 

@@ -189,7 +189,7 @@ def test_service_not_read_yet_is_read_before_anyone_is_tagged():
     """A new arrival starts at V as it is, not as it was when somebody last looked."""
     books = Books()
     call = books.call("a", prompt=9)
-    books.ledger.meter = lambda: books.ledger.deliver(call, 1)
+    books.ledger.read_all = lambda: books.ledger.deliver(call, 1)
     assert books.call("b").account.virtual_start == 10
 
 
