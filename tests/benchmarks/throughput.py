@@ -60,11 +60,13 @@ def main() -> None:
     logs, cpu_logs = [], []
     for start in range(options.starts):
         speeds, cpu_s = _one_start(options, is_with_first=bool(start % 2))
-        logs.append(_mean_log_ratio(speeds["with"], speeds["without"]))
+        ratios = _log_ratios(speeds["with"], speeds["without"])
+        logs.append(statistics.mean(ratios))
+        within = statistics.stdev(ratios) / math.sqrt(len(ratios)) if len(ratios) > 1 else math.nan
         cpu_logs.append(math.log(cpu_s["with"] / cpu_s["without"]))
         medians = (statistics.median(speeds[name]) for name in ("with", "without"))
         print(
-            f"start {start + 1:>2}: tokens/s {math.exp(logs[-1]):.4f} "
+            f"start {start + 1:>2}: tokens/s {math.exp(logs[-1]):.4f} ± {within:.4f} "
             "({:.0f} to {:.0f})".format(*medians)
             + f", engine CPU {math.exp(cpu_logs[-1]):.4f}",
             flush=True,
@@ -84,9 +86,14 @@ def _one_start(
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         servers = {
-            name: stack.enter_context(LiveServer(*(word.format(folder=folder) for word in words)))
+            name: LiveServer(*(word.format(folder=folder) for word in words))
             for name, words in sorted(kinds, reverse=not is_with_first)
         }
+        for server in servers.values():
+            server.start()
+            stack.callback(server.stop)
+        for server in servers.values():
+            server.wait_until_ready()
         return asyncio.run(_measure(servers, options))
 
 
@@ -163,8 +170,8 @@ def _hints(number: int) -> dict[str, str]:
     return hints_header(f"bench-{app}", type="bench", last=is_last, **told)
 
 
-def _mean_log_ratio(ours: list[float], stocks: list[float]) -> float:
-    return statistics.mean(math.log(our / stock) for our, stock in zip(ours, stocks, strict=True))
+def _log_ratios(ours: list[float], others: list[float]) -> list[float]:
+    return [math.log(our / other) for our, other in zip(ours, others, strict=True)]
 
 
 def _interval(logs: list[float]) -> str:
