@@ -1,21 +1,21 @@
 """
 Tokens per second of one server over another's, whole engine, real HTTP.
 
-    python tests/benchmarks/throughput.py [--concurrency 64] [--starts 10] [--pairs 20]
+    python tests/benchmarks/throughput.py [--concurrency 64] [--starts 3] [--minutes 4]
     python tests/benchmarks/throughput.py --of predictor|nothing [...]
 
 Justitia over stock vLLM; or Justitia that predicts, follows, revises and trains over one with
 `--predictor off`; or stock vLLM over stock vLLM, which shows what the measurement is worth.
 
-Both servers are up at the same time (the idle one waits). A run keeps so many calls in flight for a
-second or less; runs alternate, and so does who goes first in a pair, so that a host whose speed
-drifts, as shared ones do, slows both. A pair of server processes keeps what it was dealt at its
-start (where its memory lies, how its sets are hashed), which moves the ratio by a per cent or two:
-so the pair is started many times, in turns of who starts first, and the 95 % interval is that of
-Student's t over the starts (over log-ratios). Beside it the engines' CPU time. The same calls go to
-both: each names its application, eight calls each, of which the first tells its input and the last
-that it is the last. Engines are pinned to one core and everything else to the other, so that
-clients do not compete with what is measured.
+Both servers are up, each with so many calls in flight all the time, and their engines take turns on
+one core: while one runs, for a tenth of a second, the other is stopped (SIGSTOP). So both are in
+the steady state, and a host whose speed drifts, as shared ones do (by 8 % from one second to the
+next), slows both alike. Speed is tokens of completed calls over the time that the engine had its
+turn, by blocks of ten seconds; the interval is that of Student's t over all blocks (of log-ratios),
+and that of each start is shown: a pair of processes keeps what it was dealt at its start. Beside it
+the engines' CPU time a token. The same calls go to both: each names its application, eight calls
+each, of which the first tells its input and the last that it is the last; output lengths vary, so
+that calls do not end in step. Clients and API processes have the other core.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ import contextlib
 import itertools
 import math
 import os
+import random
+import signal
 import statistics
 import sys
 import tempfile
+import threading
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +46,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.server import LiveServer
 from support.traffic import MODEL, forced, hints_header, prompt_of
 
-OUTPUT_TOKENS = 128
+OUTPUT_TOKENS = (64, 192)  # of a call, from and to
 CALLS_PER_APPLICATION = 8
 INPUT = "Summarise what the people said of the river and the towns along it. " * 8
-_numbers = itertools.count()
+TURN_S = 0.1
+BLOCK_S = 10.0
+WARM_UP_S = 10.0
+NAMES = ("with", "without")
 # What is measured, and what it is measured against: how to start each.
 SERVERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "scheduler": ((), ("--stock",)),
@@ -54,35 +61,62 @@ SERVERS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
+@dataclass
+class Side:
+    """One server, its calls, and what it has done since it was last looked at."""
+
+    server: LiveServer
+    engine: psutil.Process
+    num_tokens: int = 0
+    turn_s: float = 0.0
+    cpu_s_before: float = 0.0
+    numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def look(self) -> tuple[float, float]:
+        """Return tokens a second of its turns, and CPU microseconds a token; begin anew."""
+        times = self.engine.cpu_times()
+        cpu_s = times.user + times.system
+        speed = self.num_tokens / self.turn_s if self.turn_s else math.nan
+        cpu_us = (cpu_s - self.cpu_s_before) / max(self.num_tokens, 1) * 1e6
+        self.num_tokens, self.turn_s, self.cpu_s_before = 0, 0.0, cpu_s
+        return speed, cpu_us
+
+
 def main() -> None:
     """Measure start by start and print the ratio."""
     options = _options()
-    logs, cpu_logs = [], []
+    speeds: list[float] = []
+    cpus: list[float] = []
     for start in range(options.starts):
-        speeds, cpu_s = _one_start(options, is_with_first=bool(start % 2))
-        ratios = _log_ratios(speeds["with"], speeds["without"])
-        logs.append(statistics.mean(ratios))
-        within = statistics.stdev(ratios) / math.sqrt(len(ratios)) if len(ratios) > 1 else math.nan
-        cpu_logs.append(math.log(cpu_s["with"] / cpu_s["without"]))
-        medians = (statistics.median(speeds[name]) for name in ("with", "without"))
+        new_speeds, new_cpus = _one_start(options, is_with_first=bool(start % 2))
+        speeds += new_speeds
+        cpus += new_cpus
         print(
-            f"start {start + 1:>2}: tokens/s {math.exp(logs[-1]):.4f} ± {within:.4f} "
-            "({:.0f} to {:.0f})".format(*medians)
-            + f", engine CPU {math.exp(cpu_logs[-1]):.4f}",
+            f"start {start + 1:>2}: tokens/s {_interval(new_speeds)}, "
+            f"engine CPU a token {_interval(new_cpus)}",
             flush=True,
         )
-    about = (
-        f"{options.of}, {options.concurrency} concurrent calls, "
-        f"{options.starts} starts of {options.pairs} pairs"
+    print(
+        f"{options.of}, {options.concurrency} concurrent calls, {options.starts} starts of "
+        f"{options.minutes:g} min: tokens/s {_interval(speeds)}, "
+        f"engine CPU a token {_interval(cpus)}"
     )
-    print(f"{about}: tokens/s {_interval(logs)}, engine CPU {_interval(cpu_logs)}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--of", choices=list(SERVERS), default="scheduler", help="what is measured")
+    parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--starts", type=int, default=3, help="pairs of server processes")
+    parser.add_argument("--minutes", type=float, default=4.0, help="measured at each start")
+    return parser.parse_args()
 
 
 def _one_start(
     options: argparse.Namespace, *, is_with_first: bool
-) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """Start a pair of servers and return the speeds of their runs and the engines' CPU seconds."""
-    kinds = zip(("with", "without"), SERVERS[options.of], strict=True)
+) -> tuple[list[float], list[float]]:
+    """Start a pair of servers; return log-ratios of speed and of CPU time, block by block."""
+    kinds = zip(NAMES, SERVERS[options.of], strict=True)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         servers = {
@@ -94,72 +128,100 @@ def _one_start(
             stack.callback(server.stop)
         for server in servers.values():
             server.wait_until_ready()
-        return asyncio.run(_measure(servers, options))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--of", choices=list(SERVERS), default="scheduler", help="what is measured")
-    parser.add_argument("--concurrency", type=int, default=64)
-    parser.add_argument("--starts", type=int, default=10, help="pairs of server processes")
-    parser.add_argument("--pairs", type=int, default=20, help="pairs of runs a start")
-    parser.add_argument("--calls", type=int, default=2, help="calls a worker in a run")
-    return parser.parse_args()
+        sides = {name: Side(server, _pin(server)) for name, server in servers.items()}
+        return asyncio.run(_measure(sides, options))
 
 
 async def _measure(
-    servers: dict[str, LiveServer], options: argparse.Namespace
-) -> tuple[dict[str, list[float]], dict[str, float]]:
-    clients = {}
-    for name, server in servers.items():
-        _pin(server)
-        clients[name] = openai.AsyncOpenAI(base_url=server.api_url, api_key="none", timeout=120)
-        for _ in range(3):
-            await _run(clients[name], options)
-    before = {name: _cpu_s(server) for name, server in servers.items()}
-    speeds: dict[str, list[float]] = {name: [] for name in servers}
-    for pair in range(options.pairs):
-        for name in sorted(servers, reverse=bool(pair % 2)):
-            speeds[name].append(await _run(clients[name], options))
-    for client in clients.values():
+    sides: dict[str, Side], options: argparse.Namespace
+) -> tuple[list[float], list[float]]:
+    speeds: list[float] = []
+    cpus: list[float] = []
+    clients = [
+        openai.AsyncOpenAI(base_url=side.server.api_url, api_key="none", timeout=120, max_retries=0)
+        for side in sides.values()
+    ]
+    with _turns(list(sides.values())):
+        workers = [
+            asyncio.create_task(_work(side, client, worker))
+            for side, client in zip(sides.values(), clients, strict=True)
+            for worker in range(options.concurrency)
+        ]
+        await asyncio.sleep(WARM_UP_S)
+        _look(sides)
+        for _ in range(round(options.minutes * 60 / BLOCK_S)):
+            await asyncio.sleep(BLOCK_S)
+            speed, cpu = _look(sides)
+            speeds.append(speed)
+            cpus.append(cpu)
+            for worker in workers:
+                if worker.done():
+                    worker.result()  # why it stopped
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
+    for client in clients:
         await client.close()
-    return speeds, {name: _cpu_s(server) - before[name] for name, server in servers.items()}
+    return speeds, cpus
 
 
-def _pin(server: LiveServer) -> None:
-    """Give the engine the last core; this process and the API process share the first."""
+@contextlib.contextmanager
+def _turns(sides: list[Side]) -> Any:
+    """Let the engines take turns meanwhile; both run afterwards."""
+    is_over = threading.Event()
+
+    def alternate() -> None:
+        for number in itertools.count():
+            # Who is first of two changes: what drifts evenly favours nobody.
+            side, other = sides if (number + 1) // 2 % 2 else sides[::-1]
+            other.engine.send_signal(signal.SIGSTOP)
+            began = time.perf_counter()
+            side.engine.send_signal(signal.SIGCONT)
+            is_over.wait(TURN_S)
+            side.engine.send_signal(signal.SIGSTOP)
+            side.turn_s += time.perf_counter() - began
+            if is_over.is_set():
+                break
+        for each in sides:
+            each.engine.send_signal(signal.SIGCONT)
+
+    thread = threading.Thread(target=alternate)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _look(sides: dict[str, Side]) -> tuple[float, float]:
+    """Return the log-ratios of speed and CPU time since it was last looked."""
+    (speed, cpu), (base_speed, base_cpu) = (sides[name].look() for name in NAMES)
+    return math.log(speed / base_speed), math.log(cpu / base_cpu)
+
+
+def _pin(server: LiveServer) -> psutil.Process:
+    """Give the engine the last core, all else the first; return the engine's process."""
     first, last = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+    engine = next(each for each in server.family() if "EngineCore" in each.name())
     for process in server.family():
-        is_engine = "EngineCore" in process.name()
         for thread in process.threads():
-            os.sched_setaffinity(thread.id, {last if is_engine else first})
+            os.sched_setaffinity(thread.id, {last if process == engine else first})
+    return engine
 
 
-def _cpu_s(server: LiveServer) -> float:
-    """Return the CPU seconds of the engine so far; of all processes where it is in one of them."""
-    spent = {True: 0.0, False: 0.0}
-    for process in server.family():
-        with contextlib.suppress(psutil.NoSuchProcess):  # training comes and goes
-            times = process.cpu_times()
-            spent["EngineCore" in process.name()] += times.user + times.system
-    return spent[True] or spent[False]
-
-
-async def _run(client: openai.AsyncOpenAI, options: argparse.Namespace) -> float:
-    """Keep *concurrency* calls in flight until all are done; return tokens per second."""
-
-    async def work() -> None:
-        for _ in range(options.calls):
-            await client.chat.completions.create(
-                model=MODEL,
-                messages=prompt_of(40),
-                extra_headers=_hints(next(_numbers)),
-                **forced(OUTPUT_TOKENS),
-            )
-
-    start = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(options.concurrency)))
-    return options.concurrency * options.calls * OUTPUT_TOKENS / (time.perf_counter() - start)
+async def _work(side: Side, client: openai.AsyncOpenAI, worker: int) -> None:
+    """Call one call after another; the same for either server."""
+    draw = random.Random(worker)
+    while True:
+        num_tokens = draw.randint(*OUTPUT_TOKENS)
+        await client.chat.completions.create(
+            model=MODEL,
+            messages=prompt_of(40),
+            extra_headers=_hints(next(side.numbers)),
+            **forced(num_tokens),
+        )
+        side.num_tokens += num_tokens
 
 
 def _hints(number: int) -> dict[str, str]:
@@ -170,17 +232,10 @@ def _hints(number: int) -> dict[str, str]:
     return hints_header(f"bench-{app}", type="bench", last=is_last, **told)
 
 
-def _log_ratios(ours: list[float], others: list[float]) -> list[float]:
-    return [math.log(our / other) for our, other in zip(ours, others, strict=True)]
-
-
 def _interval(logs: list[float]) -> str:
     """Return the mean ratio and its 95 % interval, in words."""
     mean = statistics.mean(logs)
-    if len(logs) < 2:
-        return f"{math.exp(mean):.4f} (one start: no interval)"
-    spread = statistics.stdev(logs) / math.sqrt(len(logs))
-    half = float(t.ppf(0.975, len(logs) - 1)) * spread
+    half = float(t.ppf(0.975, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
     return f"{math.exp(mean):.4f} ({math.exp(mean - half):.4f} to {math.exp(mean + half):.4f})"
 
 
