@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -53,9 +54,15 @@ SCHEDULER_ERRORS = Gauge(
 _warned: set[str] = set()
 
 
+@cache
+def _hints(outcome: str) -> Counter:
+    """Return the counter of *outcome*: looking it up by its label costs more than counting."""
+    return HINTS.labels(outcome)
+
+
 def count_hints(outcome: str, detail: str = "") -> None:
     """Count *outcome*; the first one that is not normal is logged."""
-    HINTS.labels(outcome).inc()
+    _hints(outcome).inc()
     if outcome not in ("ok", "absent"):
         warn_once(outcome, f"hints are {outcome.replace('_', ' ')}: {detail}")
 

@@ -80,7 +80,7 @@ class OnlinePredictor:
         cost_model: CostModel = KV_TOKEN_TIME,
         *,
         model: Model | None = None,
-        keep: Callable[[Example], None] = lambda example: None,
+        keep: Callable[[Example], None] | None = None,
         keeps_text: bool = False,
         scouts: bool = True,
         now: Callable[[], float] = lambda: 0.0,
@@ -91,7 +91,7 @@ class OnlinePredictor:
         Args:
             cost_model: The unit of the costs.
             model: A trained model, if there is one.
-            keep: Told of every example to train with later.
+            keep: Told of every example to train with later; nobody learns from them otherwise.
             keeps_text: Examples may hold the input text itself.
             scouts: First calls may go ahead where that pays.
             now: Unix seconds, for the examples.
@@ -121,8 +121,9 @@ class OnlinePredictor:
 
     def open(self, question: Question) -> OpenCase:
         """Return a case with the predicted cost; always answers."""
-        told = question.input_text
-        text = None if told is None else hash_text(told, num_chars=question.input_chars)
+        told, text = question.input_text, None
+        if told is not None and (self._model or self._keep):  # else nobody reads it
+            text = hash_text(told, num_chars=question.input_chars)
         tenant, app_type = question.tenant, question.app_type
         laddered = self.ladder.predict(question)
         is_absurd = laddered.declared_cost >= MOST_COST
@@ -209,9 +210,10 @@ class OnlinePredictor:
                 after_first=case.after_first.cost,
                 cost=sample.cost,
             )
-        glimpses = tuple(case.glimpses) if was_seen else ()
-        cost = sample.unshared_cost
-        self._keep(Example(case.question, case.standing, case.text, glimpses, cost, self._now()))
+        if self._keep is not None:
+            glimpses = tuple(case.glimpses) if was_seen else ()
+            question, cost = case.question, sample.unshared_cost
+            self._keep(Example(question, case.standing, case.text, glimpses, cost, self._now()))
 
     def take_learned(self) -> Learned | None:
         """Return of whom much more is known since this was asked last; None where of nobody."""
