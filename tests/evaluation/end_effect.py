@@ -36,7 +36,7 @@ from justitia_server.simulation.shipped import named_families
 from justitia_server.simulation.step_time import read_step_time
 
 from .experiments import A100, SCARCE, SEEDS
-from .foreknown import Hindsight, experienced
+from .foreknown import Hindsight, Unfolding, experienced, gittins
 from .pages import RESULTS, spread, table
 from .predictor_workload import told_workload
 
@@ -47,6 +47,8 @@ TOLD = {  # what the scheduler is told, and how it is called in the tables
     "true": "true costs",
     "hindsight": "each type's true mean, known beforehand",
     "ceiling": "true costs, but of tau-bench its true mean",
+    "unfolding": "the same, tau-bench by what its like still cost, asked again, both ways",
+    "gittins": "the same, tau-bench by its Gittins index",
     "typical": "mean of the type so far",
     "online": "online predictor",
     "experienced": "the same, begun with what it knows of others",
@@ -143,6 +145,10 @@ def _costs(job: Job) -> Costs:
         return Hindsight(named_families())
     if job.told == "ceiling":
         return Hindsight(["tau_bench_airline"])
+    if job.told == "unfolding":
+        return Unfolding("tau_bench_airline", fmean)
+    if job.told == "gittins":
+        return Unfolding("tau_bench_airline", gittins)
     if job.told == "experienced":
         drawn = told_workload(job.load, job.seed, job.inputs)
         return experienced(drawn, job.inputs, job.seed)
