@@ -226,7 +226,7 @@ def step(books, meter, *calls, ends=(), seconds=1.0):
     looks = []
     books.ledger.feed_sum = lambda: (looks.append(None), meter.feed())
     books.now += seconds
-    meter.begin_output()
+    meter.is_under_way = True
     for call in calls:
         call.request.num_output_tokens += 1
     for call in ends:

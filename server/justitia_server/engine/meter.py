@@ -13,14 +13,17 @@ is checked in every step by counting outputs; where it does not hold (speculatio
 does not go round, an output under way when its call was preempted) the sum is an upper bound, and
 whoever needs it reads.
 
-So a step costs a few additions. The reference is fed when the sum reaches what it can take before
-someone leaves it; how much that is is asked once between two events. Nobody's fair finish is dated
-wrongly by this: no one can have left in a step that was not looked at. That somebody has used more
-than was predicted is noticed in a reading; there is one in every MOST_STEPS_UNREAD steps.
+The reference is fed when the sum reaches what it can take before someone leaves it. In how many
+steps that will be is reckoned once between two events; until then a step is counted, no more, since
+memory touched in every step is missed by the model in its next one. What went by is summed up in
+closed form when somebody asks. Nobody's fair finish is dated wrongly by this: no one can have left
+in a step that was not looked at. That somebody has used more than was predicted is noticed in a
+reading; there is one in every MOST_STEPS_UNREAD steps.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from ..fairness.accounts import Call
@@ -50,30 +53,38 @@ class Meter:
         self._ahead: float = 0  # service fed and not charged yet
         self._lengths: Counter[int] = Counter()  # of these, in iterations, less the steps ended
         self._num_steps = 0  # ended
-        self._quiet_service: float = 0  # while less is not fed, nobody need be looked at
         self._num_steps_unread = 0  # ended since the last reading
         self._is_read = False  # and nothing can have been delivered since
-        self._is_under_way = False  # some of a step's output has been taken, perhaps not all
-        self._num_closed = 0  # calls, since the step's output began to be taken
+        self.is_under_way = False  # some of a step's output has been taken, perhaps not all
+        self._num_closed = 0  # calls, by the output of the step under way
+        # A quiet stretch: steps of which nothing need be known but that they pass.
+        self._num_quiet = 0  # that may pass from now on, if no event comes
+        self._num_passed = 0  # that have, and are not in the figures above
+        self._num_expected = 0  # calls that get a token in each of them
+        self._quiet_until_at = -math.inf  # the present instant at which it ends
         ledger.read_all = self.read
         ledger.feed_sum = self.feed
+        ledger.sum_up = self.sum_up
 
     # -- calls ---------------------------------------------------------------------------
 
     def wait(self, call: Call, now: float) -> None:
         """Take notice that *call* waits from now on; what it ran before is still to be charged."""
         self._ledger.wait(call, now)
+        self.sum_up()
         if call in self._calls and not call.request.num_stale_output_tokens:
             self._remove(call)
 
     def admit(self, call: Call, now: float) -> None:
         """Take notice that *call* runs from now on."""
         self._ledger.admit(call, now)
+        self.sum_up()
         if call not in self._calls:
             self._calls[call] = self._fresh[call] = None
 
     def share(self, call: Call, shared_tokens: float) -> None:
         """Charge *call* up to now; each later token is charged *shared_tokens* less than p + i."""
+        self.sum_up()
         self._charge(call)
         if call in self._calls and call not in self._fresh:
             self._held += call.shared_tokens - shared_tokens
@@ -81,7 +92,8 @@ class Meter:
 
     def close(self, call: Call) -> None:
         """Charge *call* to its end."""
-        self._num_closed += 1
+        self.sum_up()
+        self._num_closed += self.is_under_way
         if call in self._calls:
             self._remove(call)
         else:
@@ -89,49 +101,55 @@ class Meter:
 
     # -- steps ---------------------------------------------------------------------------
 
-    def begin_output(self) -> None:
-        """Take notice that a step's output is taken from now on."""
-        self._is_under_way = True
-        self._is_read = False
-        self._num_closed = 0
-
     def end_step(self, now: float, num_outputs: int) -> None:
         """
-        Close an engine step. Cost: O(1 + calls just admitted), but for the steps that are read.
+        Close an engine step, whose output has been taken; `is_under_way` was set before that.
+
+        Cost: O(1 + calls just admitted), but for the steps that are read.
 
         Args:
             now: The present instant.
             num_outputs: Calls that the step gave tokens, those that ended with it included.
         """
-        self._is_under_way = self._is_read = False
-        self._num_steps += 1
-        self._num_steps_unread += 1
-        if self._fresh:
-            self._begin_decoding()
-        num_decoding = len(self._calls) - len(self._fresh)
-        if num_outputs - self._num_closed != num_decoding:
-            self._is_exact = False
-        self._held += self._most_tokens * num_decoding
-        self._unfed += self._most_tokens * self._held
-        ledger = self._ledger
-        is_quiet = (
-            self._unfed < self._quiet_service
-            and now < ledger.idle.next_grace_end_at
-            and self._num_steps_unread < MOST_STEPS_UNREAD
-        )
-        if is_quiet or not self._needs_reading(now):
-            ledger.skip_iteration()
+        self.is_under_way = False
+        if self._num_quiet > 0 and num_outputs == self._num_expected and now < self._quiet_until_at:
+            self._num_quiet -= 1
+            self._num_passed += 1
             return
-        if self._num_steps_unread >= MOST_STEPS_UNREAD or ledger.policy.reads_service:
+        self.sum_up()
+        self._add_step(num_outputs - self._num_closed)
+        self._num_closed = 0
+        ledger, is_due = self._ledger, self._num_steps_unread >= MOST_STEPS_UNREAD
+        if not is_due and not ledger.needs_reading(self._unfed, now):
+            ledger.skip_iterations(1)
+            self._begin_quiet()
+            return
+        if is_due or ledger.policy.reads_service:
             self.read()
         ledger.end_iteration(now)
 
+    def sum_up(self) -> None:
+        """End the quiet stretch, if there is one, and count what its steps delivered."""
+        self._num_quiet = 0
+        if not (number := self._num_passed):
+            return
+        self._num_passed = 0
+        self._is_read = False
+        self._num_steps += number
+        self._num_steps_unread += number
+        more = self._most_tokens * self._num_expected  # is held by each step's end
+        self._unfed += self._most_tokens * (
+            number * self._held + more * (number * (number + 1) // 2)
+        )
+        self._held += more * number
+        self._ledger.skip_iterations(number)
+
     def feed(self) -> None:
         """Feed the reference all that was delivered. Cost: O(1) where the sum is exact."""
+        self.sum_up()
         if not self._is_exact:
             self.read()
             return
-        self._quiet_service = 0
         if self._unfed > 0:  # rounding may leave less than nothing
             self._ledger.feed.pending += self._unfed
             self._ahead += self._unfed
@@ -140,22 +158,50 @@ class Meter:
 
     def read(self) -> None:
         """Charge every call up to the tokens it has now."""
+        self.sum_up()
         if self._is_read:
             return
         self._is_read = True
         self._is_exact = False
         self._num_steps_unread = 0
-        self._quiet_service = 0
         service, gone = self._charge_all()
         for call in gone:
             del self._calls[call]
             self._fresh.pop(call, None)
         self._pay(service, service)
         self._unfed = 0
-        self._is_exact = not self._is_under_way and self._most_tokens == 1
+        self._is_exact = not self.is_under_way and self._most_tokens == 1
         self._note_longest()
 
     # -- inside --------------------------------------------------------------------------
+
+    def _add_step(self, num_given: int) -> None:
+        """Count what a step delivered, *num_given* being the calls that got a token and go on."""
+        self._is_read = False
+        self._num_steps += 1
+        self._num_steps_unread += 1
+        if self._fresh:
+            self._begin_decoding()
+        num_decoding = len(self._calls) - len(self._fresh)
+        if num_given != num_decoding:
+            self._is_exact = False
+        self._held += self._most_tokens * num_decoding
+        self._unfed += self._most_tokens * self._held
+
+    def _begin_quiet(self) -> None:
+        """Reckon how many steps may pass before anyone need be looked at, if no event comes."""
+        room = self._ledger.quiet_service() - self._unfed
+        if room <= 0 or self._fresh:
+            return
+        self._num_expected = len(self._calls)
+        self._quiet_until_at = self._ledger.idle.next_grace_end_at
+        self._num_quiet = MOST_STEPS_UNREAD - self._num_steps_unread - 1
+        if self._calls and room < math.inf:
+            # n steps deliver at most  linear * n + square * n^2,  as `sum_up` has it.
+            square = self._most_tokens**2 * self._num_expected / 2
+            linear = self._most_tokens * self._held + square
+            num_steps = 2 * room / (linear + math.sqrt(linear**2 + 4 * square * room))
+            self._num_quiet = min(self._num_quiet, math.ceil(num_steps) - 1)
 
     def _begin_decoding(self) -> None:
         """Look for those that the step just ended gave their first token since they came."""
@@ -195,7 +241,7 @@ class Meter:
             del self._fresh[call]
             return
         # Of the step under way it has its token, and the others are not counted yet.
-        self._held -= _held_by(call) - self._is_under_way
+        self._held -= _held_by(call) - self.is_under_way
         if self._is_exact:
             length = self._length_now(call)
             self._lengths[length] -= 1
@@ -204,12 +250,11 @@ class Meter:
 
     def _charge(self, call: Call) -> None:
         num_tokens = call.request.num_output_tokens
-        self._quiet_service = 0
         if num_tokens != call.num_output_tokens:
             service = self._ledger.charge(call, num_tokens)
             counted: float = 0
             if call in self._calls and call not in self._fresh:
-                counted = service - _held_by(call) * self._is_under_way
+                counted = service - _held_by(call) * self.is_under_way
             self._unfed -= counted - self._pay(service, counted)
         length = _length(call)
         if length > self._ledger.busy_period.longest_call:
@@ -229,14 +274,7 @@ class Meter:
 
     def _length_now(self, call: Call) -> int:
         """Return its length less the steps ended; the one under way, if any, taken for ended."""
-        return _length(call) - self._num_steps - self._is_under_way
-
-    def _needs_reading(self, now: float) -> bool:
-        ledger = self._ledger
-        if self._num_steps_unread >= MOST_STEPS_UNREAD or ledger.needs_reading(self._unfed, now):
-            return True
-        self._quiet_service = ledger.quiet_service()
-        return False
+        return _length(call) - self._num_steps - self.is_under_way
 
 
 def _held_by(call: Call) -> float:

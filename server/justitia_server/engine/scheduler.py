@@ -181,7 +181,7 @@ class FairOrder(Scheduler):  # type: ignore[misc]
                     self.sharing.begin_output()
                 except Exception as exc:
                     self._report("begin_output", exc)
-            self.meter.begin_output()
+            self.meter.is_under_way = True
             outputs = super().update_from_output(scheduler_output, model_output)
             num_outputs = 0
             for each in outputs.values():

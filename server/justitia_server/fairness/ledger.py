@@ -98,6 +98,7 @@ class Ledger:
         self.samples = Samples()
         self.read_all: Callable[[], None] = lambda: None  # charges and feeds all that is delivered
         self.feed_sum: Callable[[], None] = lambda: self.read_all()  # feeds it, charged or not
+        self.sum_up: Callable[[], None] = lambda: None  # counts the iterations that have passed
         self.on_fall: Callable[[Account], None] = lambda account: None  # keys may have fallen
         self.num_finished = 0
         self.num_expired = 0
@@ -112,6 +113,7 @@ class Ledger:
     @property
     def iteration(self) -> int:
         """The engine's, the present one."""
+        self.sum_up()
         return self.standings.iteration
 
     # -- arrivals ------------------------------------------------------------------------
@@ -289,10 +291,10 @@ class Ledger:
         """
         return self.feed.room(self.reference.service_until_departure())
 
-    def skip_iteration(self) -> None:
-        """Close an engine iteration in which nothing need be read. Cost: O(1)."""
-        self.feed.num_iterations += 1
-        self.standings.iteration += 1
+    def skip_iterations(self, number: int) -> None:
+        """Close engine iterations in which nothing need be read. Cost: O(1)."""
+        self.feed.num_iterations += number
+        self.standings.iteration += number
 
     def end_iteration(self, now: float) -> None:
         """Close an engine iteration: charge what it delivered and feed the reference."""

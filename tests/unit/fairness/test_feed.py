@@ -71,8 +71,8 @@ def test_an_iteration_that_delivers_nothing_counts_for_the_nominal_clock():
         books = Books(policy)
         books.call("rest", cost=1e6)
         books.step()
-        books.ledger.skip_iteration()
-        books.ledger.skip_iteration()
+        books.ledger.skip_iterations(1)
+        books.ledger.skip_iterations(1)
         assert books.virtual_time == virtual_time
 
 

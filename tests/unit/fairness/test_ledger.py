@@ -240,7 +240,7 @@ def test_an_iteration_in_which_nothing_is_read_counts():
     """Read or not, iterations go on."""
     books = Books()
     books.step()
-    books.ledger.skip_iteration()
+    books.ledger.skip_iterations(1)
     assert books.ledger.iteration == 2
 
 

@@ -176,6 +176,17 @@ def test_the_text_is_kept_only_where_it_may_be():
     assert kept[0].question.input_chars == 200_000
 
 
+@pytest.mark.parametrize(
+    ("options", "is_hashed"),
+    [({}, False), ({"keep": lambda example: None}, True), ({"model": Says(1.0)}, True)],
+    ids=["nobody", "an example", "a model"],
+)
+def test_a_text_is_hashed_for_those_who_read_it(options, is_hashed):
+    """Hashing is the dearest part of an answer without a model."""
+    case = OnlinePredictor(**options).open(Question("t", input_text="some words"))
+    assert (case.text is not None) is is_hashed
+
+
 def test_one_seen_in_part_teaches_its_cost_only():
     """Another process has served some of its calls: what was seen here would mislead."""
     kept = []
@@ -327,7 +338,7 @@ def test_a_plan_that_leaves_later_calls_open_is_scouted_at_once():
 @pytest.mark.parametrize("text", ["", "\x00\xff\x00", "\ud800", "x" * 1_000_000, "漢字かな"])
 def test_odd_texts_are_answered(text):
     """Empty, binary, half a surrogate pair, a megabyte, another script."""
-    case = OnlinePredictor().open(Question("t", input_text=text))
+    case = OnlinePredictor(keep=lambda example: None).open(Question("t", input_text=text))
     assert case.prediction.cost > 0
     assert case.text.num_chars == len(text)
 
