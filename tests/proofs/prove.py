@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
 import os
 import statistics
@@ -28,7 +27,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from scipy.stats import t
 
 from . import claims, gaming, starvation
 
@@ -215,8 +213,8 @@ def _show_gaming(console: Console, results: list[list[gaming.Compared]]) -> list
                 f"{max(gains):+.1%}", f"{statistics.median(extras):.2f}", f"{max(extras):.2f}",
                 f"{statistics.fmean(jcts):.2f}", f"{max(jcts):.2f}",
             )  # fmt: skip
-            if loop != "believed" and (most := _most_gain(loop, gains)) > MOST_GAIN:
-                failures.append(f"{game} pays, {loop}: up to {most:+.1%}")
+            if loop != "believed" and max(gains) > MOST_GAIN:
+                failures.append(f"{game} pays, {loop}: {max(gains):+.1%}")
             if loop != "believed" and max(extras) > MOST_EXTRA:
                 failures.append(
                     f"{game}, {loop}, costs an honest application {max(extras):.2f} C_max/M"
@@ -224,20 +222,6 @@ def _show_gaming(console: Console, results: list[list[gaming.Compared]]) -> list
     console.print(table)
     _show_by_ten(console, compared)
     return failures
-
-
-def _most_gain(loop: str, gains: list[float]) -> float:
-    """
-    Return the most that a game gains.
-
-    Without a model that is what it gains in the worst setting. A model that is trained on the way
-    makes chance of every single one: two runs that differ in nothing that matters differ by some
-    per cent. There it is the upper end of the 95 % interval of what it gains in the mean.
-    """
-    if loop != "modelled":
-        return max(gains)
-    half = float(t.ppf(0.975, len(gains) - 1)) * statistics.stdev(gains) / math.sqrt(len(gains))
-    return statistics.fmean(gains) + half
 
 
 def _show_by_ten(console: Console, compared: list[gaming.Compared]) -> None:
