@@ -27,6 +27,16 @@ def applications(seed):
     return sorted(arrivals)
 
 
+def add(engine, app, cost, calls):
+    """Let the calls of an application arrive together."""
+    facts = pack(ApplicationFacts(app, predicted_cost=cost), CallFacts())
+    for index, (prompt, output) in enumerate(calls):
+        engine.add(
+            f"{app}-{index}", prompt=prompt, num_output_tokens=output,
+            extra_args={EXTRA_ARGS_KEY: facts},
+        )  # fmt: skip
+
+
 def count_readings(engine):
     """Let every reading of all calls leave a mark in the list returned."""
     meter, readings = engine.scheduler.meter, []
@@ -48,13 +58,7 @@ def trace(seed, *, overlap, read_every_step, prefix_caching):
     pending = applications(seed)
     for step in range(5000):
         while pending and pending[0][0] <= step:
-            _, app, cost, calls = pending.pop(0)
-            facts = pack(ApplicationFacts(app, predicted_cost=cost), CallFacts())
-            for index, (prompt, output) in enumerate(calls):
-                engine.add(
-                    f"{app}-{index}", prompt=prompt, num_output_tokens=output,
-                    extra_args={EXTRA_ARGS_KEY: facts},
-                )  # fmt: skip
+            add(engine, *pending.pop(0)[1:])
         if not engine.has_work and not pending:
             break
         engine.step()
@@ -134,13 +138,8 @@ def crowd(seed, *, overlap):
         80, max_model_len=1024, max_num_batched_tokens=128, max_num_seqs=64, overlap=overlap
     )
     engine = OfflineEngine(options)
-    for _, app, cost, calls in applications(seed):
-        facts = pack(ApplicationFacts(app, predicted_cost=cost), CallFacts())
-        for index, (prompt, output) in enumerate(calls):
-            engine.add(
-                f"{app}-{index}", prompt=prompt, num_output_tokens=output,
-                extra_args={EXTRA_ARGS_KEY: facts},
-            )  # fmt: skip
+    for _, *application in applications(seed):
+        add(engine, *application)
     return engine
 
 
