@@ -48,7 +48,7 @@ class Meter:
         self._calls: dict[Call, None] = {}  # may have tokens not charged yet; in order of admission
         self._fresh: dict[Call, None] = {}  # of these, given nothing since they were admitted
         self._is_exact = False  # the others got one token in each step since the last reading
-        self._held: float = 0  # KV tokens these hold; at least, where not exact
+        self._held: float = 0  # KV tokens these hold; at most, where not exact
         self._unfed: float = 0  # service neither charged nor fed; at most, where not exact
         self._ahead: float = 0  # service fed and not charged yet
         self._lengths: Counter[int] = Counter()  # of these, in iterations, less the steps ended
