@@ -177,6 +177,7 @@ class Trainer:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, **_ONE_THREAD, "CUDA_VISIBLE_DEVICES": ""},
+            start_new_session=True,  # nice as a whole; and Ctrl-C reaches us alone
         )
         try:
             async with asyncio.timeout(self._time_limit_s):

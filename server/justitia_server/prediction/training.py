@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -41,7 +41,8 @@ MOST_LEARNED_FROM = 4_000
 HELD_BACK = 0.2
 LEAST_TO_TRY = 10
 STEPS = ("reading", "training", "trying", "writing")
-_NICENESS = 10
+_NICENESS = 19
+_AUTOGROUP = Path("/proc/self/autogroup")
 _LOCK, _LAST = "training.lock", "training.json"
 
 
@@ -270,7 +271,7 @@ def only_one(folder: Path) -> Iterator[bool]:
 def main(words: Sequence[str]) -> int:
     """Train once in the folder that *words* name, and print the report."""
     (folder,) = map(Path, words)
-    os.nice(_NICENESS)
+    _give_way()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with only_one(folder) as is_alone:
         report = _train_once(folder) if is_alone else Report("busy")
@@ -293,6 +294,20 @@ def _train_once(folder: Path) -> Report:
         if not is_due(store):  # another process has just done it
             return Report("busy")
         return train_if_better(store, versions, seed=seed, now=time.time())
+
+
+def _give_way() -> None:
+    """
+    Let everyone else have the processor first.
+
+    Linux may share it among sessions before it does within one (autogroups). Then niceness is
+    worth nothing to other sessions, and what we use is taken from our own, which is the server's:
+    so the server gives us a session of our own, and all of that is nice.
+    """
+    os.nice(_NICENESS)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):  # no Linux, or no autogroups
+            _AUTOGROUP.write_text(str(_NICENESS))
 
 
 def _end_with_parent() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.examples import METHOD, example, read
@@ -26,6 +26,7 @@ from justitia_server.prediction.training import (
 from justitia_server.prediction.versions import Versions
 
 MODULE = "justitia_server.prediction.training"
+AUTOGROUP = Path("/proc/self/autogroup")
 TYPICAL = Standing(9, math.log(200.0), 1.0)
 
 
@@ -226,5 +227,25 @@ def test_the_process_gives_way_to_serving(store):
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         told = json.loads(process.stdout.read())
-    assert told["num_examples"] >= min(os.nice(0) + 10, 19)
+    assert told["num_examples"] == 19
     assert told["num_held_back"] == 1
+
+
+@pytest.mark.skipif(not AUTOGROUP.is_file(), reason="the kernel has no autogroups")
+@pytest.mark.parametrize("is_own", [True, False])
+def test_a_session_of_its_own_is_nice_as_a_whole(store, is_own):
+    """Nobody else's session is made so, such as that of the shell it is started from."""
+    code = (
+        "import justitia_server.prediction.training as training\n"
+        "training._train_once = lambda folder: training.Report(training._AUTOGROUP.read_text())\n"
+        f"training.main([{str(store.folder)!r}])"
+    )
+    before = AUTOGROUP.read_text().split()[-1]
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=is_own,
+    ) as process:
+        told = json.loads(process.stdout.read())
+    assert told["outcome"].split()[-1] == ("19" if is_own else before)
