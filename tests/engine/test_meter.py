@@ -37,14 +37,6 @@ def add(engine, app, cost, calls):
         )  # fmt: skip
 
 
-def count_readings(engine):
-    """Let every reading of all calls leave a mark in the list returned."""
-    meter, readings = engine.scheduler.meter, []
-    charge_all = meter._charge_all
-    meter._charge_all = lambda: (readings.append(None), charge_all())[1]
-    return readings
-
-
 def trace(seed, *, overlap, read_every_step, prefix_caching):
     """Run to the end; return every application's tags and fair finish, and the readings made."""
     options = OfflineOptions(
@@ -54,7 +46,6 @@ def trace(seed, *, overlap, read_every_step, prefix_caching):
     engine = OfflineEngine(options)
     ledger = engine.scheduler.ledger
     ledger.policy.reads_service = read_every_step
-    readings = count_readings(engine)
     pending = applications(seed)
     for step in range(5000):
         while pending and pending[0][0] <= step:
@@ -75,7 +66,7 @@ def trace(seed, *, overlap, read_every_step, prefix_caching):
         for app, account in ledger.finished.items()
     }
     assert not engine.scheduler.errors
-    return accounts, len(readings)
+    return accounts, engine.scheduler.meter.num_readings
 
 
 @pytest.mark.parametrize("prefix_caching", [False, True], ids=["plain", "shared"])
@@ -150,7 +141,7 @@ def test_the_reference_is_fed_what_was_delivered_whoever_has_been_read(seed, ove
     engine = crowd(seed, overlap=overlap)
     ledger, fed, delivered = engine.scheduler.ledger, [], 0
     held = {name: request.num_prompt_tokens for name, request in engine.scheduler.requests.items()}
-    readings, take = count_readings(engine), ledger.feed.take
+    take = ledger.feed.take
     ledger.feed.take = lambda: (fed.append(take()), fed[-1])[1]
     draw, num_steps, num_preempted = random.Random(seed), 0, 0
     while engine.has_work:
@@ -167,7 +158,7 @@ def test_the_reference_is_fed_what_was_delivered_whoever_has_been_read(seed, ove
             assert sum(fed) == delivered
     assert sum(fed) == delivered == sum(each.attained_service for each in all_accounts(ledger))
     assert num_preempted > 5
-    assert len(readings) < 0.15 * num_steps
+    assert engine.scheduler.meter.num_readings < 0.15 * num_steps
 
 
 @pytest.mark.parametrize("overlap", [False, True], ids=["sync", "async"])
@@ -175,7 +166,7 @@ def test_the_longest_call_is_known_without_reading(overlap):
     """The bound of whoever ends now rests on it."""
     engine = crowd(0, overlap=overlap)
     requests = list(engine.scheduler.requests.values())
-    ledger, readings, num_steps = engine.scheduler.ledger, count_readings(engine), 0
+    ledger, num_steps = engine.scheduler.ledger, 0
     while engine.has_work:
         num_steps += engine.step() is not None
         ledger.catch_up(ledger._now)
@@ -185,7 +176,7 @@ def test_the_longest_call_is_known_without_reading(overlap):
             if each.num_output_tokens
         ]
         assert ledger.busy_period.longest_call == max(lengths, default=0)
-    assert len(readings) < 0.15 * num_steps
+    assert engine.scheduler.meter.num_readings < 0.15 * num_steps
 
 
 def all_accounts(ledger):

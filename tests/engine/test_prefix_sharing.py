@@ -124,8 +124,8 @@ class Bench:
         assert not sharing.blocks._segments_of
         assert not sharing.blocks._let_go
         assert not sharing.blocks._changed_segments
-        assert not any(call.is_open for _, changes in sharing._due for call in changes)
-        assert len(sharing._due) <= 1
+        assert not any(call.is_open for _, changes in sharing.due for call in changes)
+        assert len(sharing.due) <= 1
 
 
 def prompt(*parts):
@@ -331,7 +331,7 @@ def test_decoding_tells_us_nothing():
     for _ in range(150):
         bench.step()
     assert len(bench.sharing.blocks) == 4  # those hit
-    assert not bench.sharing._due
+    assert not bench.sharing.due
     assert not bench.scheduler.errors
 
 

@@ -13,17 +13,15 @@ is checked in every step by counting outputs; where it does not hold (speculatio
 does not go round, an output under way when its call was preempted) the sum is an upper bound, and
 whoever needs it reads.
 
-The reference is fed when the sum reaches what it can take before someone leaves it. In how many
-steps that will be is reckoned once between two events; until then a step is counted, no more, since
-memory touched in every step is missed by the model in its next one. What went by is summed up in
-closed form when somebody asks. Nobody's fair finish is dated wrongly by this: no one can have left
-in a step that was not looked at. That somebody has used more than was predicted is noticed in a
-reading; there is one in every MOST_STEPS_UNREAD steps.
+The reference is fed when the sum reaches what it can take before someone leaves it: the *room*,
+which is asked for once between two events. Until then a step adds to the sum, and nobody is looked
+at. Nobody's fair finish is dated wrongly by this: no one can have left in such a step. That
+somebody has used more than was predicted is noticed in a reading; there is one in every
+MOST_STEPS_UNREAD steps.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 from ..fairness.accounts import Call
@@ -35,6 +33,13 @@ MOST_STEPS_UNREAD = 32
 class Meter:
     """Charges the calls that run, as late as possible and never wrongly."""
 
+    # Every step finds it cold: the model has had the caches. Slots take half the lines.
+    __slots__ = (
+        "_ahead", "_calls", "_fresh", "_held", "_idle", "_is_exact", "_ledger", "_lengths",
+        "_most_tokens", "_num_closed", "_num_steps", "_read_at", "_room", "_told_at", "_unfed",
+        "is_under_way", "num_readings",
+    )  # fmt: skip
+
     def __init__(self, ledger: Ledger, *, most_tokens_per_step: int = 1) -> None:
         """
         Read for *ledger*, which will ask for sums and readings.
@@ -44,47 +49,42 @@ class Meter:
             most_tokens_per_step: Output tokens one step can give a call (speculation: several).
         """
         self._ledger = ledger
+        self._idle = ledger.idle
         self._most_tokens = most_tokens_per_step
         self._calls: dict[Call, None] = {}  # may have tokens not charged yet; in order of admission
         self._fresh: dict[Call, None] = {}  # of these, given nothing since they were admitted
         self._is_exact = False  # the others got one token in each step since the last reading
         self._held: float = 0  # KV tokens these hold; at most, where not exact
         self._unfed: float = 0  # service neither charged nor fed; at most, where not exact
+        self._room: float = 0  # below which `_unfed` makes nobody leave; 0 where that is not known
         self._ahead: float = 0  # service fed and not charged yet
         self._lengths: Counter[int] = Counter()  # of these, in iterations, less the steps ended
         self._num_steps = 0  # ended
-        self._num_steps_unread = 0  # ended since the last reading
-        self._is_read = False  # and nothing can have been delivered since
+        self._read_at = -1  # steps ended when all were last read
+        self.num_readings = 0  # of all calls
+        self._told_at = 0  # steps ended when the ledger was last told of them
         self.is_under_way = False  # some of a step's output has been taken, perhaps not all
         self._num_closed = 0  # calls, by the output of the step under way
-        # A quiet stretch: steps of which nothing need be known but that they pass.
-        self._num_quiet = 0  # that may pass from now on, if no event comes
-        self._num_passed = 0  # that have, and are not in the figures above
-        self._num_expected = 0  # calls that get a token in each of them
-        self._quiet_until_at = -math.inf  # the present instant at which it ends
         ledger.read_all = self.read
         ledger.feed_sum = self.feed
-        ledger.sum_up = self.sum_up
+        ledger.count_iterations = self.count
 
     # -- calls ---------------------------------------------------------------------------
 
     def wait(self, call: Call, now: float) -> None:
         """Take notice that *call* waits from now on; what it ran before is still to be charged."""
         self._ledger.wait(call, now)
-        self.sum_up()
         if call in self._calls and not call.request.num_stale_output_tokens:
             self._remove(call)
 
     def admit(self, call: Call, now: float) -> None:
         """Take notice that *call* runs from now on."""
         self._ledger.admit(call, now)
-        self.sum_up()
         if call not in self._calls:
             self._calls[call] = self._fresh[call] = None
 
     def share(self, call: Call, shared_tokens: float) -> None:
         """Charge *call* up to now; each later token is charged *shared_tokens* less than p + i."""
-        self.sum_up()
         self._charge(call)
         if call in self._calls and call not in self._fresh:
             self._held += call.shared_tokens - shared_tokens
@@ -92,12 +92,13 @@ class Meter:
 
     def close(self, call: Call) -> None:
         """Charge *call* to its end."""
-        self.sum_up()
         self._num_closed += self.is_under_way
         if call in self._calls:
             self._remove(call)
         else:
             self._charge(call)
+        if not self._calls:
+            self._room = 0  # this step is to be looked at
 
     # -- steps ---------------------------------------------------------------------------
 
@@ -112,44 +113,35 @@ class Meter:
             num_outputs: Calls that the step gave tokens, those that ended with it included.
         """
         self.is_under_way = False
-        if self._num_quiet > 0 and num_outputs == self._num_expected and now < self._quiet_until_at:
-            self._num_quiet -= 1
-            self._num_passed += 1
-            return
-        self.sum_up()
-        self._add_step(num_outputs - self._num_closed)
+        self._num_steps += 1
+        if self._fresh:
+            self._begin_decoding()
+        num_decoding = len(self._calls) - len(self._fresh)
+        if num_outputs - self._num_closed != num_decoding:
+            self._is_exact = False
         self._num_closed = 0
-        ledger, is_due = self._ledger, self._num_steps_unread >= MOST_STEPS_UNREAD
-        if not is_due and not ledger.needs_reading(self._unfed, now):
-            ledger.skip_iterations(1)
-            self._begin_quiet()
-            return
-        if is_due or ledger.policy.reads_service:
-            self.read()
-        ledger.end_iteration(now)
+        self._held += self._most_tokens * num_decoding
+        self._unfed += self._most_tokens * self._held
+        if (
+            self._unfed >= self._room
+            or self._num_steps - self._read_at >= MOST_STEPS_UNREAD
+            or now >= self._idle.next_grace_end_at
+        ):
+            self._look(now)
 
-    def sum_up(self) -> None:
-        """End the quiet stretch, if there is one, and count what its steps delivered."""
-        self._num_quiet = 0
-        if not (number := self._num_passed):
-            return
-        self._num_passed = 0
-        self._is_read = False
-        self._num_steps += number
-        self._num_steps_unread += number
-        more = self._most_tokens * self._num_expected  # is held by each step's end
-        self._unfed += self._most_tokens * (
-            number * self._held + more * (number * (number + 1) // 2)
-        )
-        self._held += more * number
-        self._ledger.skip_iterations(number)
+    def count(self) -> None:
+        """Tell the ledger of the steps ended since it was last told."""
+        if number := self._num_steps - self._told_at:
+            self._told_at = self._num_steps
+            self._ledger.skip_iterations(number)
 
     def feed(self) -> None:
         """Feed the reference all that was delivered. Cost: O(1) where the sum is exact."""
-        self.sum_up()
+        self._room = 0  # whoever asks is about to change who is there
         if not self._is_exact:
             self.read()
             return
+        self.count()
         if self._unfed > 0:  # rounding may leave less than nothing
             self._ledger.feed.pending += self._unfed
             self._ahead += self._unfed
@@ -158,12 +150,12 @@ class Meter:
 
     def read(self) -> None:
         """Charge every call up to the tokens it has now."""
-        self.sum_up()
-        if self._is_read:
+        self.count()
+        if self._read_at == self._num_steps:
             return
-        self._is_read = True
+        self._read_at = self._num_steps
+        self.num_readings += 1
         self._is_exact = False
-        self._num_steps_unread = 0
         service, gone = self._charge_all()
         for call in gone:
             del self._calls[call]
@@ -175,33 +167,18 @@ class Meter:
 
     # -- inside --------------------------------------------------------------------------
 
-    def _add_step(self, num_given: int) -> None:
-        """Count what a step delivered, *num_given* being the calls that got a token and go on."""
-        self._is_read = False
-        self._num_steps += 1
-        self._num_steps_unread += 1
-        if self._fresh:
-            self._begin_decoding()
-        num_decoding = len(self._calls) - len(self._fresh)
-        if num_given != num_decoding:
-            self._is_exact = False
-        self._held += self._most_tokens * num_decoding
-        self._unfed += self._most_tokens * self._held
-
-    def _begin_quiet(self) -> None:
-        """Reckon how many steps may pass before anyone need be looked at, if no event comes."""
-        room = self._ledger.quiet_service() - self._unfed
-        if room <= 0 or self._fresh:
-            return
-        self._num_expected = len(self._calls)
-        self._quiet_until_at = self._ledger.idle.next_grace_end_at
-        self._num_quiet = MOST_STEPS_UNREAD - self._num_steps_unread - 1
-        if self._calls and room < math.inf:
-            # n steps deliver at most  linear * n + square * n^2,  as `sum_up` has it.
-            square = self._most_tokens**2 * self._num_expected / 2
-            linear = self._most_tokens * self._held + square
-            num_steps = 2 * room / (linear + math.sqrt(linear**2 + 4 * square * room))
-            self._num_quiet = min(self._num_quiet, math.ceil(num_steps) - 1)
+    def _look(self, now: float) -> None:
+        """Close the step just ended in the books, and ask for how much nobody need be looked at."""
+        ledger, is_due = self._ledger, self._num_steps - self._read_at >= MOST_STEPS_UNREAD
+        ledger.skip_iterations(self._num_steps - 1 - self._told_at)
+        self._told_at = self._num_steps  # the one just ended is told below
+        if is_due or ledger.needs_reading(self._unfed, now):
+            if is_due or ledger.policy.reads_service:
+                self.read()
+            ledger.end_iteration(now)
+        else:
+            ledger.skip_iterations(1)
+        self._room = ledger.quiet_service()
 
     def _begin_decoding(self) -> None:
         """Look for those that the step just ended gave their first token since they came."""
@@ -256,6 +233,8 @@ class Meter:
             if call in self._calls and call not in self._fresh:
                 counted = service - _held_by(call) * self.is_under_way
             self._unfed -= counted - self._pay(service, counted)
+            if self._ledger.over_told:
+                self._room = 0
         length = _length(call)
         if length > self._ledger.busy_period.longest_call:
             self._ledger.busy_period.longest_call = length
@@ -265,6 +244,7 @@ class Meter:
         paid = min(self._ahead, counted)
         self._ahead -= paid
         self._ledger.feed.pending += service - paid
+        self._room -= service - paid
         return paid
 
     def _note_longest(self) -> None:

@@ -91,31 +91,25 @@ class PrefixSharing:
         self._requests = requests
         self._settle = settle
         self._report = report
-        self._num_scheduled = 0  # steps that compute something
-        self._num_processed = 0
-        self._due: deque[tuple[int, dict[Call, float]]] = deque()  # by the step they belong to
+        self.due: deque[tuple[Any, dict[Call, float]]] = deque()  # with the step they belong to
         self._watched: list[tuple[Any, str]] = []
         self._watch(manager, "add_local_computed_blocks", self._on_hit)
         self._watch(manager, "pop_blocks_for_free", self._on_given_up)
 
     # -- steps ---------------------------------------------------------------------------
 
-    def end_schedule(self) -> None:
-        """Take what changed up to here; to be called for every step that computes something."""
-        self._num_scheduled += 1
-        if changes := self.blocks.take_changes():
-            self._due.append((self._num_scheduled, changes))
+    def end_schedule(self, step: Any) -> None:
+        """Take what changed up to here; *step* is what has been scheduled and computes something."""
+        self.due.append((step, self.blocks.take_changes()))
 
-    def begin_output(self) -> None:
+    def begin_output(self, step: Any) -> None:
         """
-        Put into force what a step changed, before its output is looked at.
+        Put into force what *step* changed, before its output is looked at; nothing if nothing.
 
-        To be called for every step that computes something, in their order.
         Changes: `shared_tokens` of calls. Cost: O(calls that share what changed hands).
         """
-        self._num_processed += 1
-        while self._due and self._due[0][0] <= self._num_processed:
-            for call, shared_tokens in self._due.popleft()[1].items():
+        if self.due[0][0] is step:
+            for call, shared_tokens in self.due.popleft()[1].items():
                 if call.is_open and call.shared_tokens != shared_tokens:
                     self._settle(call, shared_tokens)
 

@@ -176,11 +176,8 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         if not scheduler_output.total_num_scheduled_tokens:
             outputs = super().update_from_output(scheduler_output, model_output)
         else:
-            if self.sharing is not None:
-                try:
-                    self.sharing.begin_output()
-                except Exception as exc:
-                    self._report("begin_output", exc)
+            if self.sharing is not None and self.sharing.due:
+                self._note(self.sharing.begin_output, scheduler_output)
             self.meter.is_under_way = True
             outputs = super().update_from_output(scheduler_output, model_output)
             num_outputs = 0
@@ -196,8 +193,8 @@ class FairOrder(Scheduler):  # type: ignore[misc]
 
     def _update_after_schedule(self, scheduler_output: SchedulerOutput) -> None:
         scheduled = scheduler_output.num_scheduled_tokens
-        if self.sharing is not None and scheduled:
-            self.sharing.end_schedule()
+        if self.sharing is not None and self.sharing.blocks.has_changed and scheduled:
+            self._note(self.sharing.end_schedule, scheduler_output)
         num_beyond = scheduler_output.total_num_scheduled_tokens - len(scheduled)
         if num_beyond > 0:  # not only decodes
             self._count_prefill(scheduled, num_beyond)

@@ -98,12 +98,12 @@ class Ledger:
         self.samples = Samples()
         self.read_all: Callable[[], None] = lambda: None  # charges and feeds all that is delivered
         self.feed_sum: Callable[[], None] = lambda: self.read_all()  # feeds it, charged or not
-        self.sum_up: Callable[[], None] = lambda: None  # counts the iterations that have passed
+        self.count_iterations: Callable[[], None] = lambda: None  # closes those that have passed
         self.on_fall: Callable[[Account], None] = lambda account: None  # keys may have fallen
         self.num_finished = 0
         self.num_expired = 0
         self.num_open_calls = 0
-        self._over_told: list[Account] = []  # have used more than `notice_at`
+        self.over_told: list[Account] = []  # have used more than `notice_at`; looked at next
         self._num_going_on = 0  # arrived, neither paused nor finished
         self._attempts = Attempts()
         self._num_calls = 0
@@ -113,7 +113,7 @@ class Ledger:
     @property
     def iteration(self) -> int:
         """The engine's, the present one."""
-        self.sum_up()
+        self.count_iterations()
         return self.standings.iteration
 
     # -- arrivals ------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class Ledger:
         account.num_output_tokens += num_new
         if account.attained_service > account.notice_at:
             account.notice_at = math.inf
-            self._over_told.append(account)
+            self.over_told.append(account)
         if policy.reads_service:
             policy.charge(call, num_new)
             self.on_fall(account)
@@ -269,8 +269,8 @@ class Ledger:
         """Bring the reference up to what the engine has delivered; accounts may be read later."""
         self.feed_sum()
         self.standings.advance(now)
-        while self._over_told:
-            self._look_at(self._over_told.pop(), now)
+        while self.over_told:
+            self._look_at(self.over_told.pop(), now)
 
     def needs_reading(self, unread: float, now: float) -> bool:
         """Tell whether someone must be looked at, *unread* being the most not charged yet."""
@@ -278,17 +278,18 @@ class Ledger:
             self.feed.most(unread) >= self.reference.service_until_departure()
             or self.policy.reads_service
             or not self.num_open_calls
-            or bool(self._over_told)
+            or bool(self.over_told)
             or self.idle.next_grace_end_at <= now
         )
 
     def quiet_service(self) -> float:
         """
-        Return below which *unread* service `needs_reading` goes on saying no, 0 where it may not.
+        Return below which *unread* service nobody leaves the reference; 0 where all must be read.
 
-        To be asked when it says no; holds until a grace period ends or the books change: until a
-        call arrives, is charged, or ends.
+        Holds until the reference is fed; what is charged meanwhile comes off it.
         """
+        if self.policy.reads_service:
+            return 0
         return self.feed.room(self.reference.service_until_departure())
 
     def skip_iterations(self, number: int) -> None:

@@ -54,6 +54,11 @@ class SharedBlocks:
     def __len__(self) -> int:
         return len(self._segment_of)
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether d of anyone may have changed since `take_changes`."""
+        return bool(self._changed_segments or self._let_go)
+
     def unknown(self, block_ids: Iterable[int]) -> set[int]:
         """Return those of *block_ids* that nobody is known to hold. Cost: O(they)."""
         return set(block_ids).difference(self._segment_of)
@@ -116,7 +121,7 @@ class SharedBlocks:
 
         Changes: what is gathered; it begins anew. Cost: O(holders of the segments that changed).
         """
-        if not self._changed_segments and not self._let_go:
+        if not self.has_changed:
             return {}
         calls = self._let_go
         for segment in self._changed_segments:

@@ -203,8 +203,8 @@ def test_nothing_need_be_read_while_nobody_can_leave_the_reference():
 
 
 def test_the_service_that_may_go_unread_is_where_a_reading_is_needed():
-    """a has 100 to go, 30 of them charged; by the nominal clock it must be asked every time."""
-    for policy, quiet_service in [("justitia", 70), ("justitia_nominal", 0)]:
+    """a has 100 to go, 30 of them charged; some must be asked every time."""
+    for policy, quiet_service in [("justitia", 70), ("justitia_nominal", 0), ("srjf", 0)]:
         books = Books(policy)
         books.call("a", cost=100.0)
         books.deliver(books.call("a", prompt=29))
