@@ -226,7 +226,7 @@ class Meter:
                 del self._lengths[length]
 
     def _charge(self, call: Call) -> None:
-        num_tokens = call.request.num_output_tokens
+        num_tokens: int = call.request.num_output_tokens
         if num_tokens != call.num_output_tokens:
             service = self._ledger.charge(call, num_tokens)
             counted: float = 0
@@ -235,7 +235,7 @@ class Meter:
             self._unfed -= counted - self._pay(service, counted)
             if self._ledger.over_told:
                 self._room = 0
-        length = _length(call)
+        length = call.num_prefill_iterations + num_tokens
         if length > self._ledger.busy_period.longest_call:
             self._ledger.busy_period.longest_call = length
 

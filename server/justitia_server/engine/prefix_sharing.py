@@ -126,6 +126,8 @@ class PrefixSharing:
         num_local_computed_tokens: int,
         num_external_computed_tokens: int,
     ) -> None:
+        if not num_local_computed_tokens:
+            return
         hit = new_computed_blocks[: num_local_computed_tokens // self.blocks.block_size]
         block_ids = [block.block_id for block in hit if block.ref_cnt > 1]  # 1 is the hitter's
         if unknown := self.blocks.unknown(block_ids):
@@ -149,7 +151,8 @@ class PrefixSharing:
                 self.blocks.hold(call_of(request), block_ids)
 
     def _on_given_up(self, request_id: str) -> None:
-        self.blocks.release(call_of(self._requests[request_id]))
+        if self.blocks:  # else nobody shares anything
+            self.blocks.release(call_of(self._requests[request_id]))
 
     # -- watching ------------------------------------------------------------------------
 

@@ -55,9 +55,11 @@ class BusyPeriod:
         """Take notice that *call* has ended; those that start from now on may have waited."""
         account = call.account
         chain = call.chain_before + call.num_prefill_iterations + call.num_output_tokens
-        if chain > account.longest_chain:
-            account.longest_chain = chain
-        if call.depth_before >= account.chain_depth:
+        is_deeper = call.depth_before >= account.chain_depth
+        if chain <= account.longest_chain and not is_deeper:
+            return
+        account.longest_chain = max(account.longest_chain, chain)
+        if is_deeper:
             account.chain_depth = call.depth_before + 1
         self._longest_path = max(self._brought_up(), self._path(account))
         if account.chain_depth > self._deepest:

@@ -98,7 +98,8 @@ class SharedBlocks:
 
     def forget(self, call: Call) -> None:
         """Release *call*, which will not come back: its own d is told no more."""
-        self.release(call)
+        if call in self._segments_of:
+            self.release(call)
         self._let_go.pop(call, None)
 
     def release_all(self) -> None:
