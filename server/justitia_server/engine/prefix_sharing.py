@@ -99,7 +99,7 @@ class PrefixSharing:
     # -- steps ---------------------------------------------------------------------------
 
     def end_schedule(self, step: Any) -> None:
-        """Take what changed up to here; *step* is what has been scheduled and computes something."""
+        """Take what changed up to here; *step* has been scheduled, and computes something."""
         self.due.append((step, self.blocks.take_changes()))
 
     def begin_output(self, step: Any) -> None:
