@@ -1,7 +1,7 @@
 """
 Tokens per second of one server over another's, whole engine, real HTTP.
 
-    python tests/benchmarks/throughput.py [--concurrency 64] [--starts 6] [--minutes 2]
+    python tests/benchmarks/throughput.py [--concurrency 64] [--starts 6] [--minutes 2] [--layers 12]
     python tests/benchmarks/throughput.py --of predictor|nothing [...]
 
 Justitia over stock vLLM; or Justitia that predicts, follows, revises and trains over one with
@@ -26,6 +26,7 @@ import argparse
 import asyncio
 import contextlib
 import itertools
+import json
 import math
 import os
 import random
@@ -109,6 +110,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--of", choices=list(SERVERS), default="scheduler", help="what is measured")
     parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--layers", type=int, help="of the toy model, for longer steps (it has 2)")
     parser.add_argument("--starts", type=int, default=6, help="pairs of server processes")
     parser.add_argument("--minutes", type=float, default=2.0, help="measured at each start")
     return parser.parse_args()
@@ -119,10 +121,11 @@ def _one_start(
 ) -> tuple[list[float], list[float]]:
     """Start a pair of servers; return log-ratios of speed and of CPU time, block by block."""
     kinds = zip(NAMES, SERVERS[options.of], strict=True)
+    deeper = _deeper(options.layers) if options.layers else ()
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         servers = {
-            name: LiveServer(*(word.format(folder=folder) for word in words))
+            name: LiveServer(*(word.format(folder=folder) for word in words), *deeper)
             for name, words in sorted(kinds, reverse=not is_with_first)
         }
         for server in servers.values():
@@ -132,6 +135,12 @@ def _one_start(
             server.wait_until_ready()
         sides = {name: Side(server, _pin(server)) for name, server in servers.items()}
         return asyncio.run(_measure(sides, options))
+
+
+def _deeper(num_layers: int) -> tuple[str, ...]:
+    """Return the options that give the toy model so many layers, of other random weights."""
+    overrides = json.dumps({"num_hidden_layers": num_layers})
+    return ("--hf-overrides", overrides, "--load-format", "dummy")
 
 
 async def _measure(
