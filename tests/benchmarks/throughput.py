@@ -1,7 +1,7 @@
 """
 Tokens per second of one server over another's, whole engine, real HTTP.
 
-    python tests/benchmarks/throughput.py [--concurrency 64] [--starts 6] [--minutes 2] [--layers 12]
+    python tests/benchmarks/throughput.py [--concurrency 64] [--layers 12] [--starts 6]
     python tests/benchmarks/throughput.py --of predictor|nothing [...]
 
 Justitia over stock vLLM; or Justitia that predicts, follows, revises and trains over one with
