@@ -22,8 +22,6 @@ MOST_STEPS_UNREAD steps.
 
 from __future__ import annotations
 
-from collections import Counter
-
 from ..fairness.accounts import Call
 from ..fairness.ledger import Ledger
 
@@ -35,8 +33,8 @@ class Meter:
 
     # Every step finds it cold: the model has had the caches. Slots take half the lines.
     __slots__ = (
-        "_ahead", "_calls", "_fresh", "_held", "_idle", "_is_exact", "_ledger", "_lengths",
-        "_most_tokens", "_num_closed", "_num_steps", "_read_at", "_room", "_told_at", "_unfed",
+        "_calls", "_fresh", "_held", "_idle", "_is_exact", "_ledger", "_lengths", "_most_tokens",
+        "_num_closed", "_num_steps", "_read_at", "_room", "_told_at", "_uncharged", "_unfed",
         "is_under_way", "num_readings",
     )  # fmt: skip
 
@@ -55,10 +53,10 @@ class Meter:
         self._fresh: dict[Call, None] = {}  # of these, given nothing since they were admitted
         self._is_exact = False  # the others got one token in each step since the last reading
         self._held: float = 0  # KV tokens these hold; at most, where not exact
-        self._unfed: float = 0  # service neither charged nor fed; at most, where not exact
+        self._unfed: float = 0  # service delivered and not fed; at most, where not exact
+        self._uncharged: float = 0  # the same of charging; too much by as much as `_unfed` is
         self._room: float = 0  # below which `_unfed` makes nobody leave; 0 where that is not known
-        self._ahead: float = 0  # service fed and not charged yet
-        self._lengths: Counter[int] = Counter()  # of these, in iterations, less the steps ended
+        self._lengths: dict[int, int] = {}  # how many of these are so long, less the steps ended
         self._num_steps = 0  # ended
         self._read_at = -1  # steps ended when all were last read
         self.num_readings = 0  # of all calls
@@ -121,7 +119,9 @@ class Meter:
             self._is_exact = False
         self._num_closed = 0
         self._held += self._most_tokens * num_decoding
-        self._unfed += self._most_tokens * self._held
+        delivered = self._most_tokens * self._held
+        self._unfed += delivered
+        self._uncharged += delivered
         if (
             self._unfed >= self._room
             or self._num_steps - self._read_at >= MOST_STEPS_UNREAD
@@ -142,28 +142,19 @@ class Meter:
             self.read()
             return
         self.count()
-        if self._unfed > 0:  # rounding may leave less than nothing
-            self._ledger.feed.pending += self._unfed
-            self._ahead += self._unfed
-            self._unfed = 0
-        self._note_longest()
+        self._pass_on()
 
     def read(self) -> None:
-        """Charge every call up to the tokens it has now."""
+        """Charge every call up to the tokens it has now, and feed all that was charged."""
         self.count()
-        if self._read_at == self._num_steps:
-            return
-        self._read_at = self._num_steps
-        self.num_readings += 1
-        self._is_exact = False
-        service, gone = self._charge_all()
-        for call in gone:
-            del self._calls[call]
-            self._fresh.pop(call, None)
-        self._pay(service, service)
-        self._unfed = 0
-        self._is_exact = not self.is_under_way and self._most_tokens == 1
-        self._note_longest()
+        if self._read_at != self._num_steps:
+            self._read_at = self._num_steps
+            self.num_readings += 1
+            self._unfed += self._charge_all()
+            self._is_exact = not self.is_under_way and self._most_tokens == 1
+        self._unfed -= self._uncharged
+        self._uncharged = 0
+        self._pass_on()
 
     # -- inside --------------------------------------------------------------------------
 
@@ -186,29 +177,30 @@ class Meter:
             if call.request.num_output_tokens > call.num_output_tokens:
                 del self._fresh[call]
                 self._held += _held_by(call)
-                self._lengths[self._length_now(call)] += 1
+                length = self._length_now(call)
+                self._lengths[length] = self._lengths.get(length, 0) + 1
 
-    def _charge_all(self) -> tuple[float, list[Call]]:
-        """Charge all; return what they got, and who gets no more. Sets what the others hold."""
+    def _charge_all(self) -> float:
+        """Charge all, and let go who gets no more; return what they got."""
         charge, fresh = self._ledger.charge, self._fresh
         total: float = 0
         held: float = 0
-        lengths: Counter[int] = Counter()
-        gone: list[Call] = []
-        for call in self._calls:
+        lengths: dict[int, int] = {}
+        for call in list(self._calls):
             request = call.request
             num_tokens = request.num_output_tokens
             if num_tokens != call.num_output_tokens:
                 total += charge(call, num_tokens)
-                if fresh:
-                    fresh.pop(call, None)
+                fresh.pop(call, None)
             if call.queue is not None and not request.num_stale_output_tokens:
-                gone.append(call)
+                del self._calls[call]
+                fresh.pop(call, None)
             elif call not in fresh:
                 held += call.num_prompt_tokens + num_tokens - call.shared_tokens
-                lengths[call.num_prefill_iterations + num_tokens - self._num_steps] += 1
+                length = call.num_prefill_iterations + num_tokens - self._num_steps
+                lengths[length] = lengths.get(length, 0) + 1
         self._held, self._lengths = held, lengths
-        return total, gone
+        return total
 
     def _remove(self, call: Call) -> None:
         """Charge *call*, which gets no more."""
@@ -221,8 +213,9 @@ class Meter:
         self._held -= _held_by(call) - self.is_under_way
         if self._is_exact:
             length = self._length_now(call)
-            self._lengths[length] -= 1
-            if not self._lengths[length]:
+            if self._lengths[length] > 1:
+                self._lengths[length] -= 1
+            else:
                 del self._lengths[length]
 
     def _charge(self, call: Call) -> None:
@@ -232,20 +225,20 @@ class Meter:
             counted: float = 0
             if call in self._calls and call not in self._fresh:
                 counted = service - _held_by(call) * self.is_under_way
-            self._unfed -= counted - self._pay(service, counted)
+            self._uncharged -= counted
+            self._unfed += service - counted
             if self._ledger.over_told:
                 self._room = 0
         length = call.num_prefill_iterations + num_tokens
         if length > self._ledger.busy_period.longest_call:
             self._ledger.busy_period.longest_call = length
 
-    def _pay(self, service: float, counted: float) -> float:
-        """Feed *service*, charged now, but for what of the part *counted* was fed before."""
-        paid = min(self._ahead, counted)
-        self._ahead -= paid
-        self._ledger.feed.pending += service - paid
-        self._room -= service - paid
-        return paid
+    def _pass_on(self) -> None:
+        """Feed what is known to be delivered."""
+        if self._unfed > 0:  # rounding may leave less than nothing
+            self._ledger.feed.pending += self._unfed
+            self._unfed = 0
+        self._note_longest()
 
     def _note_longest(self) -> None:
         longest = max(self._lengths, default=0) + self._num_steps

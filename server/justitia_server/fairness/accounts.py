@@ -150,12 +150,14 @@ class Account:
         """Calls admitted to the engine's batch."""
         return self.num_open - self.num_waiting
 
-    @property
-    def phase(self) -> Phase:
-        """What it does at the moment, as its calls stand."""
+    def enter_phase(self, now: float) -> None:
+        """Take notice of what it does from now on, as its calls stand."""
         if self.num_open > self.num_waiting:
-            return Phase.RUNNING
-        return Phase.WAITING if self.num_open else Phase.IDLE
+            phase = Phase.RUNNING
+        else:
+            phase = Phase.WAITING if self.num_open else Phase.IDLE
+        if phase is not self.spells.phase:
+            self.spells.enter(phase, now)
 
     @property
     def lateness_iterations(self) -> int | None:

@@ -205,11 +205,11 @@ class Ledger:
 
     def wait(self, call: Call, now: float) -> None:
         """Take notice that *call* has begun to wait in its queue, for the first time or again."""
-        call.account.spells.enter(call.account.phase, now)
+        call.account.enter_phase(now)
 
     def admit(self, call: Call, now: float) -> None:
         """Take notice that *call* is admitted to the batch, for the first time or again."""
-        call.account.spells.enter(call.account.phase, now)
+        call.account.enter_phase(now)
         if not call.was_admitted:
             call.was_admitted = True
             self.policy.admit(call)
@@ -332,13 +332,13 @@ class Ledger:
             account.is_finishing = account.is_finishing or call.facts.last
         else:
             account.num_aborted += 1
-        account.spells.enter(account.phase, now)
-        account.last_call_ended_at = now
-        account.last_call_ended_iteration = self.iteration
+        account.enter_phase(now)
         self.num_open_calls -= 1
         self.busy_period.note_end(call)
         self.policy.end(call)
         if account.num_open == 0:
+            account.last_call_ended_at = now
+            account.last_call_ended_iteration = self.iteration
             if account.is_finishing or account.facts.is_single_call:
                 self._finish(account, now, "finished")
             else:
