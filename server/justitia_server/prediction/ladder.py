@@ -83,6 +83,10 @@ class LadderPredictor:
         mean = history.mean_cost(above=course.cost) if history and history.num_seen else None
         return None if mean is None else charged * mean
 
+    def plan_ratio(self, question: Question) -> float | None:
+        """Return what such applications have cost per declared cost; None where too few have."""
+        return self._ratios.median(question.tenant, question.app_type)
+
     def observe(self, sample: Sample) -> None:
         """Learn what the sample's type costs, and what its tenant's plans are worth."""
         if sample.declared_cost > 0:
@@ -118,7 +122,7 @@ class LadderPredictor:
         if declared > MOST_COST:
             self.num_absurd += 1
             declared = MOST_COST
-        ratio = self._ratios.median(question.tenant, question.app_type)
+        ratio = self.plan_ratio(question)
         if ratio is not None:
             return Prediction(max(declared * ratio, 1.0), "calibrated", declared, tokens)
         charged = history.charged if history else 1.0

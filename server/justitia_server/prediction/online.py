@@ -132,7 +132,6 @@ class OnlinePredictor:
             laddered = replace(self.ladder.predict(kept), declared_cost=laddered.declared_cost)
         case = OpenCase(kept, self.histories.standing(tenant, app_type), laddered, text)
         if not question.is_single_call:  # of one call the prompt is known, and that is most of it
-            case.correction = self._correction(kept)
             case.prediction = self._answer(case, laddered)
             if self._scouts and self.scouting.pays(tenant, app_type, kept.plan):
                 case.prediction = replace(case.prediction, is_scouted=True)
@@ -285,17 +284,22 @@ class OnlinePredictor:
         cost = self.ladder.revise(question, case.course)
         return case.prediction if cost is None else replace(case.prediction, cost=max(cost, 1.0))
 
-    def _correction(self, question: Question) -> float:
+    def _correction(self, question: Question) -> float | None:
         """
-        Return what the model's answers are multiplied by, where it was told a plan.
+        Return what the model's answers are multiplied by; None where nothing is to be made of them.
 
         A plan is the tenant's own word. Where what it leads the model to say is far from what such
-        applications have cost, that counts; small differences are chance.
+        applications have cost, that counts; small differences are chance. A model that has not been
+        tried on such a plan yet is not asked where plans were far from the truth by themselves:
+        else each new version would be led by them anew.
         """
         if question.plan is None:
             return 1.0
-        median = self._ratios.median(question.tenant, question.app_type) or 1.0
-        return median if max(median, 1 / median) > MOST_TRUSTED_FACTOR else 1.0
+        of_model = self._ratios.median(question.tenant, question.app_type)
+        if of_model is not None:
+            return of_model if _is_far(of_model) else 1.0
+        of_plan = self.ladder.plan_ratio(question)
+        return None if of_plan is not None and _is_far(of_plan) else 1.0
 
     def _answer(self, case: OpenCase, laddered: Prediction) -> Prediction:
         """Return the best answer in view of the course: the model's, weighed with *laddered*."""
@@ -304,13 +308,16 @@ class OnlinePredictor:
             return laddered
         if case.at_arrival is None:
             case.modelled_cost = modelled.cost
-        told = self._told(modelled, case)
+        correction = self._correction(case.question)
+        told = self._told(modelled, case, correction or 1.0)
         running = case.course.num_done > 0
         pair = (told.cost, laddered.cost)
         if case.at_arrival is None:
             case.rivals_at_arrival = pair
         elif running:
             case.rivals_after_first = case.rivals_after_first or pair
+        if correction is None:
+            return laddered
         question = case.question
         weight = self._rivals.weight(question.tenant, question.app_type, running=running)
         return replace(told, cost=told.cost**weight * laddered.cost ** (1 - weight))
@@ -329,10 +336,10 @@ class OnlinePredictor:
             return None
         return answer
 
-    def _told(self, answer: Prediction, case: OpenCase) -> Prediction:
+    def _told(self, answer: Prediction, case: OpenCase, correction: float) -> Prediction:
         """Return the model's *answer* corrected and in the unit that is charged."""
         done = case.course.cost
-        charged, correction = self._charged_ratio(case), case.correction
+        charged = self._charged_ratio(case)
         # What is done is known: only the rest of it can be off.
         cost, low, high = (
             charged * (done + correction * max(value - done, 0.0))
@@ -356,6 +363,10 @@ class OnlinePredictor:
             used += one_token(course.open_prompt_tokens, 1)
             used += (course.num_open - 1) * one_token(0, 1)
         return used
+
+
+def _is_far(ratio: float) -> bool:
+    return max(ratio, 1 / ratio) > MOST_TRUSTED_FACTOR
 
 
 def _take_glimpse(course: Course, glimpses: list[Course]) -> None:

@@ -22,7 +22,6 @@ class OpenCase(Case):
         modelled_cost: What the model said at arrival, nothing corrected; 0 where it said nothing.
         rivals_at_arrival: What the model's answer came to, and what was said without it.
         rivals_after_first: The same after its first finished call.
-        correction: By which the model's answers for it are multiplied.
         plan: The latest it has told on its way; what it told at arrival is in the question.
         num_calls_learned: Of its calls completed, those that its type has learned from.
         num_tokens_learned: Output tokens of those.
@@ -33,7 +32,6 @@ class OpenCase(Case):
     modelled_cost: float = 0.0
     rivals_at_arrival: tuple[float, float] | None = None
     rivals_after_first: tuple[float, float] | None = None
-    correction: float = 1.0
     plan: Plan | None = None
     num_calls_learned: int = 0
     num_tokens_learned: int = 0

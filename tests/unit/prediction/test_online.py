@@ -251,6 +251,28 @@ def test_a_new_model_begins_with_a_clean_slate():
     assert predictor.open(Question("t", plan=PLAN)).prediction.cost == 3_000
 
 
+@pytest.mark.parametrize(
+    ("factor", "source"), [(10, "calibrated"), (0.1, "calibrated"), (1.2, "own")]
+)
+def test_a_new_model_is_not_led_by_plans_that_were_off(factor, source):
+    """Not before it has been tried on them; then it counts, corrected."""
+    declared = 4 * call_cost(100, 10)
+    cost = factor * declared
+    believes = Says(lambda case: declared)
+    predictor = OnlinePredictor(model=believes)
+    question = Question("t", plan=PLAN)
+    for _ in range(NUM_TRUSTED):
+        ended(predictor, cost, question, declared=declared)
+    predictor.use(believes)
+    told = predictor.open(question).prediction
+    assert told.source == source
+    assert told.cost == pytest.approx(declared if source == "own" else cost)
+    for _ in range(NUM_TRUSTED):
+        ended(predictor, cost, question, declared=declared)
+    told = predictor.open(question).prediction
+    assert (told.source, told.cost) == ("own", pytest.approx(declared if source == "own" else cost))
+
+
 def test_an_absurd_plan_is_not_shown_to_the_model():
     """It is counted, and what is known without it counts."""
     plan = Plan((Stage("all", calls=10**6, loop=10**6, prompt_tokens=10**8, output_tokens=10**8),))

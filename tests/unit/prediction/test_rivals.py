@@ -44,3 +44,9 @@ def test_one_out_of_all_measure_does_not_decide():
     before = rivals.weight("a", "t", running=False)
     rivals.observe("a", "t", running=False, model=1e300, other=4.0, cost=1.0)
     assert rivals.weight("a", "t", running=False) > 0.8 * before
+
+
+def test_small_errors_outweigh_what_was_supposed():
+    """A plan that is true to the per cent is followed, and a model off by a tenth is not."""
+    assert weight(20, model=1.1, other=1.01) < 0.05
+    assert weight(20, model=1.01, other=1.1) > 0.95
