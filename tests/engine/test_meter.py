@@ -275,3 +275,18 @@ def test_the_end_of_the_last_call_is_noticed_in_that_step():
     rest.account.is_finishing = True
     step(books, meter, rest, ends=[rest])
     assert rest.account.lateness_iterations == 0
+
+
+def test_a_reading_by_itself_puts_off_no_departure():
+    """
+    What it feeds is given to the reference only later, and makes the room smaller.
+
+    Cost 40 at half the service: 13 + 14 + … + 18 are given in six steps, and 80 are enough.
+    """
+    books, meter, rest = quiet_meter()
+    account = running(books, meter, "b", cost=40.0).account
+    came = books.ledger.iteration
+    for _ in range(8):
+        step(books, meter, rest)
+        books.ledger.read_all()
+    assert account.fair_finished_iteration == came + 5

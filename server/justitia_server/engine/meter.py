@@ -137,7 +137,6 @@ class Meter:
 
     def feed(self) -> None:
         """Feed the reference all that was delivered. Cost: O(1) where the sum is exact."""
-        self._room = 0  # whoever asks is about to change who is there
         if not self._is_exact:
             self.read()
             return
@@ -234,7 +233,8 @@ class Meter:
             self._ledger.busy_period.longest_call = length
 
     def _pass_on(self) -> None:
-        """Feed what is known to be delivered."""
+        """Feed what is known to be delivered; whoever asks may be about to change who is there."""
+        self._room = 0
         if self._unfed > 0:  # rounding may leave less than nothing
             self._ledger.feed.pending += self._unfed
             self._unfed = 0
