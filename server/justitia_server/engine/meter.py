@@ -54,7 +54,7 @@ class Meter:
         self._is_exact = False  # the others got one token in each step since the last reading
         self._held: float = 0  # KV tokens these hold; at most, where not exact
         self._unfed: float = 0  # service delivered and not fed; at most, where not exact
-        self._uncharged: float = 0  # the same of charging; too much by as much as `_unfed` is
+        self._uncharged: float = 0  # the same of charging; both are too much by the same amount
         self._room: float = 0  # below which `_unfed` makes nobody leave; 0 where that is not known
         self._lengths: dict[int, int] = {}  # how many of these are so long, less the steps ended
         self._num_steps = 0  # ended

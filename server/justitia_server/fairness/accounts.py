@@ -156,8 +156,7 @@ class Account:
             phase = Phase.RUNNING
         else:
             phase = Phase.WAITING if self.num_open else Phase.IDLE
-        if phase is not self.spells.phase:
-            self.spells.enter(phase, now)
+        self.spells.enter(phase, now)
 
     @property
     def lateness_iterations(self) -> int | None:

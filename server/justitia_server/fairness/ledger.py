@@ -286,7 +286,7 @@ class Ledger:
         """
         Return below which *unread* service nobody leaves the reference; 0 where all must be read.
 
-        Holds until the reference is fed; what is charged meanwhile comes off it.
+        Holds until the reference is fed.
         """
         if self.policy.reads_service:
             return 0
