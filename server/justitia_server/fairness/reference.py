@@ -44,6 +44,8 @@ class Reference:
                     f"weight of tenant {name} must be finite and above 0, not {weight!r}"
                 )
         self.virtual_time: float = 0  # V_0
+        self._mark: float = 0  # V_0 when the sum of weights last changed
+        self._given: float = 0  # service since then
         self._tenants: dict[str, Tenant] = {}
         self._tenant_of: dict[str, Tenant] = {}  # of every application known here
         self._departures: list[tuple[float, str]] = []  # superseded entries stay until popped
@@ -99,17 +101,19 @@ class Reference:
         """
         check_service(service)
         left: list[str] = []
+        self._given += service
         while (tenant := self._next_to_depart()) is not None:
             assert tenant.next_departure is not None
-            needed = (tenant.next_departure - self.virtual_time) * self._total_weight
-            if service < needed:
-                self.virtual_time += service / self._total_weight
+            if self._service_until(tenant.next_departure) > 0:
+                reached = self._mark + self._given / self._total_weight
+                self.virtual_time = max(self.virtual_time, reached)
                 self._until_departure = None
                 break
-            service -= needed
             self.virtual_time = tenant.next_departure
             left += tenant.depart()
             self._reckon(tenant)
+        else:
+            self._given = 0  # nobody is there to take it
         return left
 
     def correct(self, app_id: str, cost: float) -> bool:
@@ -162,9 +166,7 @@ class Reference:
         if self._until_departure is None:
             tenant = self._next_to_depart()
             due = None if tenant is None else tenant.next_departure
-            self._until_departure = (
-                math.inf if due is None else (due - self.virtual_time) * self._total_weight
-            )
+            self._until_departure = math.inf if due is None else self._service_until(due)
         return self._until_departure
 
     def service_until_fair_finish(self, app_id: str) -> float:
@@ -194,6 +196,20 @@ class Reference:
         tenant.catch_up()
         return tenant
 
+    def _service_until(self, due: float) -> float:
+        """
+        Return the service until V_0 reaches *due*, if no weight changes; 0 if it has.
+
+        What was given is summed up, not V_0: tokens add up exactly, in whatever portions they are
+        fed, and rounding moves nobody by a step.
+        """
+        return max((due - self._mark) * self._total_weight - self._given, 0)
+
+    def _weigh(self, total_weight: float) -> None:
+        """Let V_0 grow by that sum of weights from now on."""
+        self._given -= (self.virtual_time - self._mark) * self._total_weight
+        self._mark, self._total_weight = self.virtual_time, total_weight
+
     def _drop_forgettable_tenants(self) -> None:
         """Forget tenants of whom nothing is left, when there may be many. Amortised: O(1)."""
         if len(self._tenants) >= self._sweep_at:
@@ -212,11 +228,11 @@ class Reference:
                 self._num_active -= 1
                 # Floats drift; a reference with nobody in it is the moment to forget it.
                 left_weight = self._total_weight - tenant.weight
-                self._total_weight = left_weight if self._num_active else 0
+                self._weigh(left_weight if self._num_active else 0)
             return
         if not was_active:
             self._num_active += 1
-            self._total_weight += tenant.weight
+            self._weigh(self._total_weight + tenant.weight)
         if len(self._departures) > 2 * self._num_active + 64:
             self._departures = [entry for entry in self._departures if self._is_due(entry)]
             heapq.heapify(self._departures)
