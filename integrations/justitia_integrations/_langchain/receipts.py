@@ -16,6 +16,7 @@ from .structure import observation_of
 
 RECEIPT_EVENT = "justitia_receipt"
 SETTLED_WITHIN_S = 1.0  # so long a receipt waits for the fair finish to be settled
+ANSWERED_WITHIN_S = 10.0  # by a server under load; nobody waits for it but the end of the program
 
 _DEAF = (BaseCallbackHandler.on_custom_event, AsyncCallbackHandler.on_custom_event)
 
@@ -44,7 +45,7 @@ def report(application: Application, handlers: list[BaseCallbackHandler]) -> Non
 
     def deliver() -> None:
         try:
-            receipt = application.report(wait_s=SETTLED_WITHIN_S)
+            receipt = application.report(timeout_s=ANSWERED_WITHIN_S, wait_s=SETTLED_WITHIN_S)
         except JustitiaError as exc:
             logger.debug("no_receipt: %s", exc)
             return

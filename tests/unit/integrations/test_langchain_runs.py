@@ -511,6 +511,14 @@ def test_receipt_delays_nobody(justitia_server: Any) -> None:
     assert listener.told[0][1].is_provisional
 
 
+def test_receipt_of_a_busy_server(justitia_server: Any) -> None:
+    """A receipt that takes its time comes all the same: nobody waits for it."""
+    justitia_server.receipts.append(2.5)
+    listener = Listener()
+    application(chain(ChatJustitia(model="toy")), "named").invoke(HELLO, {"callbacks": [listener]})
+    assert listener.has_heard.wait(10.0)
+
+
 @pytest.mark.parametrize("kind", ["plain", "gone", "failing"])
 def test_no_receipt_is_no_event(server: Any, kind: str) -> None:
     """Where no Justitia server is, or it does not know, nothing is said, and nothing breaks."""

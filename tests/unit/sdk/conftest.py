@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ class FakeServer:
             connection, "hang" never answers.
         replies: For each of the next calls: the assistant message; "hello" once it is empty.
         receipts: For each of the next questions after an application: fields that differ from those
-            of one finished, or a status, or the raw body; the last of them stands.
+            of one finished, or a status, or the raw body, or seconds that the answer takes; the
+            last of them stands.
         requests: Everything received, in order.
         is_hanging: Set once a call is kept without an answer.
     """
@@ -145,6 +147,9 @@ class Handler(BaseHTTPRequestHandler):
     def _receipt(self, app_id: str) -> None:
         receipts = self.state.receipts
         told = (receipts.popleft() if len(receipts) > 1 else receipts[0]) if receipts else {}
+        if isinstance(told, float):
+            time.sleep(told)
+            told = {}
         if isinstance(told, int):
             self._reply(told, {"error": {"message": "as told"}})
         else:
