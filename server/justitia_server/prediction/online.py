@@ -107,6 +107,7 @@ class OnlinePredictor:
         self._scouts = scouts
         self._now = now
         self._ratios = Ratios()  # cost over what the model had said
+        self._ratios_ever = Ratios()  # the same of whichever version it was
         self._rivals = Rivals()
         self._learned_types: set[tuple[str, str]] = set()
         self._has_other_model = False
@@ -239,7 +240,8 @@ class OnlinePredictor:
         """Learn how far off the model was if told a plan, and who was closer, it or the ladder."""
         if case.modelled_cost and case.question.plan is not None:
             ratio = sample.unshared_cost / case.modelled_cost
-            self._ratios.add(sample.tenant, sample.app_type, ratio)
+            for ratios in (self._ratios, self._ratios_ever):
+                ratios.add(sample.tenant, sample.app_type, ratio)
         pairs = ((False, case.rivals_at_arrival), (True, case.rivals_after_first))
         for running, pair in pairs:
             if pair is not None:
@@ -289,17 +291,22 @@ class OnlinePredictor:
         Return what the model's answers are multiplied by; None where nothing is to be made of them.
 
         A plan is the tenant's own word. Where what it leads the model to say is far from what such
-        applications have cost, that counts; small differences are chance. A model that has not been
-        tried on such a plan yet is not asked where plans were far from the truth by themselves:
-        else each new version would be led by them anew.
+        applications have cost, that counts; small differences are chance. A version that has not
+        been tried on such plans yet is not asked where plans were far from the truth by themselves,
+        but for those that the versions before it have seen through: else each would be led by them
+        anew.
         """
         if question.plan is None:
             return 1.0
-        of_model = self._ratios.median(question.tenant, question.app_type)
+        tenant, app_type = question.tenant, question.app_type
+        of_model = self._ratios.median(tenant, app_type)
         if of_model is not None:
             return of_model if _is_far(of_model) else 1.0
         of_plan = self.ladder.plan_ratio(question)
-        return None if of_plan is not None and _is_far(of_plan) else 1.0
+        if of_plan is None or not _is_far(of_plan):
+            return 1.0
+        of_others = self._ratios_ever.median(tenant, app_type)
+        return None if of_others is None or _is_far(of_others) else 1.0
 
     def _answer(self, case: OpenCase, laddered: Prediction) -> Prediction:
         """Return the best answer in view of the course: the model's, weighed with *laddered*."""

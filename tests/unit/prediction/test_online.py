@@ -273,6 +273,18 @@ def test_a_new_model_is_not_led_by_plans_that_were_off(factor, source):
     assert (told.source, told.cost) == ("own", pytest.approx(declared if source == "own" else cost))
 
 
+def test_a_new_model_is_asked_where_those_before_it_saw_through_plans():
+    """Plans that are off mislead no version then, and a new one is presumed to be no worse."""
+    declared = 4 * call_cost(100, 10)
+    predictor = OnlinePredictor(model=Says(3.0 * declared))
+    question = Question("t", plan=PLAN)
+    for _ in range(NUM_TRUSTED):
+        ended(predictor, 3.0 * declared, question, declared=declared)
+    predictor.use(Says(2.9 * declared))
+    told = predictor.open(question).prediction
+    assert (told.source, told.cost) == ("own", pytest.approx(2.9 * declared))
+
+
 def test_an_absurd_plan_is_not_shown_to_the_model():
     """It is counted, and what is known without it counts."""
     plan = Plan((Stage("all", calls=10**6, loop=10**6, prompt_tokens=10**8, output_tokens=10**8),))
