@@ -79,7 +79,8 @@ $(CREATED):
 $(VENV)/.engine-cpu: requirements/engine-cpu.txt $(CREATED)
 	@echo "Installing the CPU engine: PyTorch, then vLLM (some minutes on first use)"
 	@$(PIP) --no-deps $(TORCH) 2>/dev/null \
-	|| $(PIP) --no-deps --extra-index-url $(TORCH_INDEX) $(TORCH)
+	|| $(PIP) --no-deps --extra-index-url $(TORCH_INDEX) $(TORCH) \
+	|| { echo "No CPU build of PyTorch ($(TORCH)): can $(TORCH_INDEX) be reached from here? If not, download its wheel elsewhere, and set PIP_FIND_LINKS to its folder"; exit 1; }
 	@$(PIP) --no-deps --requirement $<
 	@rm -f $(VENV)/.engine-* $(VENV)/.ready-*; touch $@
 
