@@ -13,6 +13,7 @@ from pathlib import Path
 import openai
 import psutil
 import pytest
+from support.kept import num_examples
 from support.server import LiveServer
 from support.traffic import MODEL, Applications, forced, hints_header, prompt_of
 
@@ -64,13 +65,6 @@ def wait_for(condition, server: LiveServer, *, seconds: float = 90.0) -> None:
     while not condition():
         assert time.monotonic() < until, server.log()[-3000:]
         time.sleep(0.2)
-
-
-def num_examples(folder: Path) -> int:
-    if not (folder / "examples.db").exists():
-        return 0
-    with Store.open_to_read(folder) as store:
-        return len(store)
 
 
 def test_every_application_that_ended_is_an_example(learning_server, folder):

@@ -16,6 +16,7 @@ class EngineControl:
 
     def __init__(self, engine_client: Any) -> None:
         self._core = engine_client.engine_core
+        self.process: int = self._core.client_index  # this API process's number, from 0
 
     async def ask(self, operation: str, **arguments: Any) -> list[dict[str, Any]]:
         """

@@ -47,6 +47,7 @@ class Intake:
         on_news: Callable[[str, Following], None] = lambda app_id, following: None,
         on_plan: Callable[[str, float], None] = lambda app_id, cost: None,
         follows: bool = True,
+        process: int = 0,
     ) -> None:
         """
         Begin with nobody here.
@@ -58,12 +59,14 @@ class Intake:
             on_plan: Told what a running application is predicted to cost by a plan that one of its
                 calls has told.
             follows: Look at what calls bring; else an application is predicted at its arrival only.
+            process: Number of this API process.
         """
         self.predictor = predictor
         self._cost_model = cost_model
         self._on_news = on_news
         self._on_plan = on_plan
         self._follows = follows
+        self._process = process
         self._memory = Memory()
         self._following: OrderedDict[str, Following] = OrderedDict()
 
@@ -135,6 +138,7 @@ class Intake:
             prediction.cost,
             prediction.source,
             prediction.declared_cost,
+            predicted_by=self._process,
         )
         self._follow(facts.app_id, case)
         return self._memory.remember(
@@ -231,6 +235,7 @@ class Intake:
             predicted_cost=prediction.cost,
             prediction_source=prediction.source,
             is_single_call=True,
+            predicted_by=self._process,
         )
 
     def _ask(self, question: Question) -> Case:

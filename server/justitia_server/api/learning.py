@@ -49,10 +49,12 @@ class Learner:
         # One that goes on is told of because it used more than was told; it is still followed.
         seen = self._intake.forget if sample.has_ended else self._intake.case_of
         case = seen(sample.app_id)
-        if (answer := answer_of(sample, case)) is not None:
+        # Where there are several API processes each sees some of its calls; one has predicted it.
+        is_own = sample.predicted_by == self._control.process
+        if is_own and (answer := answer_of(sample, case)) is not None:
             self._track_record.add(answer)
             PREDICTION_ERROR.observe(answer.relative_error)
-        self._predictor.observe(sample, case)
+        self._predictor.observe(sample, case, is_own=is_own)
 
     async def _export_answers(self) -> None:
         latest = self._track_record.take()

@@ -1,7 +1,8 @@
 """
 What the API process exports to Prometheus, beside vLLM's own metrics on `/metrics`.
 
-Every name is defined here. Scheduler figures come from the engine with each poll.
+Every name is defined here. Scheduler figures come from the engine with each poll. Of several API
+processes each counts its own calls, and what all see alike is told by whoever saw it last.
 """
 
 from __future__ import annotations
@@ -42,14 +43,19 @@ EXAMPLES = Counter(
 TRAINING_RUNS = Counter(
     "justitia_training_runs", "Training runs by what came of them", ["outcome"]
 )  # better, not_better, too_few, busy, failed, timeout, ended
-MODEL_VERSION = Gauge("justitia_model_version", "Version of the trained model in use; 0 for none")
+MODEL_VERSION = Gauge(
+    "justitia_model_version", "Version of the trained model in use; 0 for none",
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
 FAILURES = Counter("justitia_failures", "Errors of ours that did not stop serving", ["where"])
 SCHEDULER = Gauge(
-    "justitia_scheduler", "State of the scheduler at the last poll", ["engine", "figure"]
-)
+    "justitia_scheduler", "State of the scheduler at the last poll", ["engine", "figure"],
+    multiprocess_mode="mostrecent",
+)  # fmt: skip
 SCHEDULER_ERRORS = Gauge(
-    "justitia_scheduler_errors", "Errors in the books that did not stop serving", ["engine", "kind"]
-)
+    "justitia_scheduler_errors", "Errors in the books that did not stop serving",
+    ["engine", "kind"], multiprocess_mode="mostrecent",
+)  # fmt: skip
 
 _warned: set[str] = set()
 

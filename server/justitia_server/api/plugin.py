@@ -61,6 +61,7 @@ class JustitiaEndpoints:
             on_news=reviser.note,
             on_plan=reviser.tell,
             follows=trainer is not None,
+            process=control.process,
         )
         intake.attach(engine_client)
         learner = Learner(control, intake, predictor)

@@ -37,6 +37,7 @@ class ApplicationFacts:
         declared_cost: What its plan says, taken at its word; 0 where none was declared.
         is_single_call: It is one call that names no application: it ends with that call,
             completed or not.
+        predicted_by: Number of the API process that said so: it keeps the example, no other.
     """
 
     app_id: str
@@ -47,6 +48,7 @@ class ApplicationFacts:
     prediction_source: str = "prior"
     declared_cost: float = 0.0
     is_single_call: bool = False
+    predicted_by: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ class Sample:
         unshared_cost: What it would have been charged had no other call held its KV blocks.
         declared_cost: What its plan had said, taken at its word; 0 where none was declared.
         has_ended: False where this is what it cost so far, more than was told of all of it.
+        predicted_by: Number of the API process that had predicted it.
     """
 
     seq: int
@@ -39,6 +40,7 @@ class Sample:
     unshared_cost: float
     declared_cost: float = 0.0
     has_ended: bool = True
+    predicted_by: int = 0
 
 
 class Samples:
@@ -58,7 +60,7 @@ class Samples:
             Sample(
                 self._num_taken, facts.app_id, facts.app_type, facts.tenant, cost,
                 account.num_done, account.num_output_tokens, cost + account.shared_service,
-                facts.declared_cost, has_ended,
+                facts.declared_cost, has_ended, facts.predicted_by,
             )
         )  # fmt: skip
 

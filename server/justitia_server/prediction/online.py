@@ -177,10 +177,11 @@ class OnlinePredictor:
 
     # -- learning ------------------------------------------------------------------------
 
-    def observe(self, sample: Sample, case: Case | None = None) -> None:
+    def observe(self, sample: Sample, case: Case | None = None, *, is_own: bool = True) -> None:
         """
         Learn from an application that has ended; *case* if it was seen on the way.
 
+        Its example is kept if *is_own*: of several processes, the one that predicted it keeps it.
         One that was seen in part (another process served some of its calls) teaches what it cost,
         and nothing of its course. One that goes on, and has cost more than was told, teaches what
         is told of its like is worth, so that never ending hides nothing.
@@ -210,7 +211,7 @@ class OnlinePredictor:
                 after_first=case.after_first.cost,
                 cost=sample.cost,
             )
-        if self._keep is not None:
+        if self._keep is not None and is_own:
             glimpses = tuple(case.glimpses) if was_seen else ()
             question, cost = case.question, sample.unshared_cost
             self._keep(Example(question, case.standing, case.text, glimpses, cost, self._now()))

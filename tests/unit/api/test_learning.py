@@ -1,7 +1,7 @@
 """Learning from what the engines say has ended."""
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from justitia_sdk.protocol import ApplicationHints
 from justitia_server.api.intake import Intake
@@ -15,6 +15,8 @@ STATE = {"errors": {}}
 
 class Control:
     """An engine with some samples."""
+
+    process = 0
 
     def __init__(self, *samples):
         self.samples = samples
@@ -67,10 +69,19 @@ def test_one_that_goes_on_teaches_what_was_seen_of_it(monkeypatch):
     """The predictor is told of its case, as of one that has ended."""
     told = []
     monkeypatch.setattr(
-        OnlinePredictor, "observe", lambda self, sample, case=None: told.append(case)
+        OnlinePredictor, "observe", lambda self, sample, case=None, **how: told.append(case)
     )
     _, intake, _ = polled(sample(1, "A", ended=False), sample(2, "unseen", ended=False))
     assert told == [intake.case_of("A"), None]
+
+
+def test_of_several_processes_the_one_that_predicted_it_keeps_its_example():
+    """Another has seen some of its calls: its type is known there, too, and it is forgotten."""
+    elsewhere = replace(sample(1, "A"), predicted_by=1)
+    kept, intake, _ = polled(elsewhere)
+    assert not kept
+    assert intake.case_of("A") is None
+    assert intake.predict(ApplicationHints("C", "t"), "default").facts.predicted_cost == 900
 
 
 def test_one_that_was_not_seen_teaches_its_type():
