@@ -84,9 +84,10 @@ async def announce_application(request: Request) -> JSONResponse:
         facts, is_news = intake.announce(hints, _tenant())
         told = {name: getattr(facts, name) for name in facts.__slots__}
         answers = await _control(request).ask("announce", facts=told, revises=is_news)
-        if (error := answers[0].get("error")) is not None:
-            raise _Refusal(409 if error["type"] == "ApplicationClosed" else 400, error["message"])
-        return JSONResponse(_shown(answers[0]["application"]), 201)
+        if errors := [answer["error"] for answer in answers if "error" in answer]:
+            is_closed = errors[0]["type"] == "ApplicationClosed"
+            raise _Refusal(409 if is_closed else 400, errors[0]["message"])
+        return JSONResponse(_shown(_farthest(answers)), 201)
     except _Refusal as refusal:
         return refusal.reply()
 
@@ -114,14 +115,21 @@ async def finish_application(request: Request, app_id: str) -> JSONResponse:
 
 
 async def _answer(request: Request, app_id: str, operation: str, **arguments: Any) -> JSONResponse:
-    """Ask the engines about one application and return the first that knows it."""
+    """Ask the engines about one application, and show it as the one that serves it does."""
     scoped = scoped_id(_tenant(), app_id)
-    for answer in await _control(request).ask(operation, app_id=scoped, **arguments):
-        if (error := answer.get("error")) is not None:
-            return _Refusal(409, error["message"]).reply()
-        if (application := answer["application"]) is not None:
-            return JSONResponse(_shown(application))
+    answers = await _control(request).ask(operation, app_id=scoped, **arguments)
+    if (application := _farthest(answers)) is not None:
+        return JSONResponse(_shown(application))
+    if errors := [answer["error"] for answer in answers if "error" in answer]:
+        return _Refusal(409, errors[0]["message"]).reply()
     return _Refusal(404, f"application {app_id!r} is not known here", "app_id").reply()
+
+
+def _farthest(answers: list[dict[str, Any]]) -> Any:
+    """Return the application as one shows it that goes on, else that has ended, else announced."""
+    known = [answer["application"] for answer in answers if answer.get("application")]
+    order = {"finished": 1, "announced": 2}
+    return min(known, key=lambda each: order.get(each["state"], 0), default=None)
 
 
 def _expected_s(fields: dict[str, Any]) -> float | None:

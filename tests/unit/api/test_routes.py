@@ -13,14 +13,24 @@ from justitia_server.prediction.online import OnlinePredictor
 
 
 class Control:
-    """Takes note of what the engine is asked."""
+    """Takes note of what the engines are asked."""
 
     def __init__(self):
         self.asked = []
+        self.answers = [shown("waiting")]
 
     async def ask(self, operation, **arguments):
         self.asked.append((operation, arguments))
-        return [{"application": {"id": "A", "tenant": "default"}}]
+        return self.answers
+
+
+def shown(state):
+    """Return an engine's answer about application A."""
+    return {"application": {"id": "A", "tenant": "default", "state": state}}
+
+
+CLOSED = {"error": {"type": "ApplicationClosed", "message": "application A has finished"}}
+UNKNOWN = {"application": None}
 
 
 @pytest.fixture
@@ -71,3 +81,35 @@ def test_an_announcement_says_whether_it_is_news(client, control):
         body = {"app": "A", "plan": plan}
         assert client.post("/v1/applications", json=body).status_code == 201
     assert [arguments["revises"] for _, arguments in control.asked] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("answers", "state"),
+    [
+        ([shown("announced"), shown("running")], "running"),
+        ([shown("finished"), shown("idle")], "idle"),
+        ([shown("announced"), shown("finished")], "finished"),
+        ([UNKNOWN, shown("announced")], "announced"),
+        ([CLOSED, shown("waiting")], "waiting"),
+    ],
+)
+def test_of_several_engines_the_one_that_serves_it_is_shown(client, control, answers, state):
+    """Each keeps its own account; where it was only announced nothing is to be seen."""
+    control.answers = answers
+    reply = client.post("/v1/applications/A/events", json={"event": "stage", "name": "map"})
+    assert (reply.status_code, reply.json()["state"]) == (200, state)
+
+
+@pytest.mark.parametrize(("answers", "status"), [([CLOSED, UNKNOWN], 409), ([UNKNOWN] * 2, 404)])
+def test_what_no_engine_serves_is_refused(client, control, answers, status):
+    """Finished, or never heard of."""
+    control.answers = answers
+    assert client.post("/v1/applications/A/events", json={"event": "stage"}).status_code == status
+
+
+def test_an_application_that_one_of_several_engines_has_ended_is_not_announced_again(
+    client, control
+):
+    """Its end was told; elsewhere it was only announced."""
+    control.answers = [shown("announced"), CLOSED]
+    assert client.post("/v1/applications", json={"app": "A"}).status_code == 409
