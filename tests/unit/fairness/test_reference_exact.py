@@ -43,7 +43,12 @@ class Fair:
             left.append(set(self.reference.advance(needed)))
             self.service_fed += needed
             self.left_at.update(dict.fromkeys(left[-1], self.service_fed))
-        assert self.reference.advance(end - self.service_fed) == []
+        rest = end - self.service_fed
+        if late := self.reference.advance(rest):  # a sum of floats has rounded up to what is needed
+            assert isinstance(rest, float)
+            assert math.isclose(rest, needed, rel_tol=1e-12)
+            left.append(set(late))
+            self.left_at.update(dict.fromkeys(late, end))
         self.service_fed = end
         return left
 
@@ -458,16 +463,27 @@ def test_floats_agree_with_the_exact_numbers(virtual_time, history):
     events = [("arrive", name, name, Fraction(10**13), Fraction(1)) for name in names]
     events.append(("feed", virtual_time * sum(names.values())))
     events += [*map(in_units, history.events), ("feed", Fraction(10**15))]
+    tied = set()  # rounding has decided otherwise whether they have all they are to be given by now
     for event in events:
         replay(in_floats(event), fair)
         replay(event, model)
+        for app_id, application in model.applications.items():
+            clock = fair.clock(application.tenant)
+            if fair.reference.is_backlogged(app_id) != application.is_backlogged:
+                tied.add(app_id)
+                known = model if application.is_backlogged else clock
+                assert_near(known.virtual_finish(app_id), clock.virtual_time)
+                continue
+            if application.is_backlogged:
+                tied.discard(app_id)
+            if app_id not in tied:
+                assert_near(clock.virtual_finish(app_id), model.virtual_finish(app_id))
         if event[0] == "feed":
             assert_near(fair.reference.virtual_time, model.virtual_time)
-            for app_id, application in model.applications.items():
-                clock = fair.clock(application.tenant)
-                assert_near(clock.virtual_time, model.tenants[application.tenant].virtual_time)
-                assert_near(clock.virtual_finish(app_id), model.virtual_finish(app_id))
+            for name, tenant in model.tenants.items():
+                assert_near(fair.clock(name).virtual_time, tenant.virtual_time)
             for name in model.tags:
                 assert_near(fair.tags[name].top_finish, model.top_finish(name))
     for app_id, application in model.applications.items():
-        assert_near(fair.left_at[app_id], application.left_at)
+        if app_id not in tied:
+            assert_near(fair.left_at[app_id], application.left_at)
