@@ -47,6 +47,7 @@ matrix: $(READY) ## Test the SDK under other versions of Python, OpenAI, LangCha
 	PYTHONPATH=tests $(BIN)/python -m support.matrix $(ROWS)
 
 prove: $(READY) ## Put every claim to the proof on vLLM's real scheduler (about an hour on two cores)
+	JUSTITIA_PROOF_EXAMPLES=5000 $(BIN)/python -m pytest -q tests/unit/fairness/test_reference_exact.py
 	PYTHONPATH=tests $(BIN)/python -m proofs.prove
 
 evaluate: $(READY) ## Measure every policy in simulation, and write docs/results (hours on two cores)
