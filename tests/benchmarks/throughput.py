@@ -2,6 +2,9 @@
 Tokens per second of one server over another's, whole engine, real HTTP.
 
     python tests/benchmarks/throughput.py [--concurrency 64] [--layers 12] [--starts 6]
+    python tests/benchmarks/throughput.py --prompt-words 1500 --output-tokens 10 100 [...]
+    python tests/benchmarks/throughput.py --own-words 1300 --prompt-words 200 [...]
+    python tests/benchmarks/throughput.py --shared-words 1500 [...]
     python tests/benchmarks/throughput.py --of predictor|nothing [...]
 
 Justitia over stock vLLM; or Justitia that predicts, follows, revises and trains over one with
@@ -17,7 +20,9 @@ started several times, in turns of who starts first. Intervals are of Student's 
 start over its blocks, of all over the starts (of log-ratios). Beside it the engines' CPU time a
 token. The same calls go to both: each names its application, eight calls each, of which the first
 tells its input and the last that it is the last; output lengths vary, so that calls do not end in
-step. Clients and API processes have the other core.
+step, and no two prompts begin alike, so that all are computed, but for `--shared-words` that all
+have in common, and `--own-words` that those of one application have. Clients and API processes have
+the other core.
 """
 
 from __future__ import annotations
@@ -49,7 +54,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.server import LiveServer
 from support.traffic import MODEL, forced, hints_header, prompt_of
 
-OUTPUT_TOKENS = (64, 192)  # of a call, from and to
 CALLS_PER_APPLICATION = 8
 INPUT = "Summarise what the people said of the river and the towns along it. " * 8
 TURN_S = 0.1
@@ -100,7 +104,9 @@ def main() -> None:
         )
     if options.starts > 1:
         print(
-            f"{options.of}, {options.concurrency} concurrent calls, {options.starts} starts of "
+            f"{options.of}, {options.concurrency} concurrent calls of "
+            f"{options.shared_words}+{options.own_words}+{options.prompt_words} words and "
+            f"{'-'.join(map(str, options.output_tokens))} tokens, {options.starts} starts of "
             f"{options.minutes:g} min: tokens/s {_interval(speeds)}, "
             f"engine CPU a token {_interval(cpus)}"
         )
@@ -110,6 +116,17 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--of", choices=list(SERVERS), default="scheduler", help="what is measured")
     parser.add_argument("--concurrency", type=int, default=64)
+    parser.add_argument("--prompt-words", type=int, default=40, help="of a call, about its tokens")
+    parser.add_argument("--shared-words", type=int, default=0, help="with which all prompts begin")
+    parser.add_argument("--own-words", type=int, default=0, help="then, those of one application")
+    parser.add_argument(
+        "--output-tokens",
+        type=int,
+        nargs=2,
+        default=(64, 192),
+        metavar=("FROM", "TO"),
+        help="of a call",
+    )
     parser.add_argument("--layers", type=int, help="of the toy model, for longer steps (it has 2)")
     parser.add_argument("--starts", type=int, default=6, help="pairs of server processes")
     parser.add_argument("--minutes", type=float, default=2.0, help="measured at each start")
@@ -154,7 +171,7 @@ async def _measure(
     ]
     with _turns(list(sides.values())):
         workers = [
-            asyncio.create_task(_work(side, client, worker))
+            asyncio.create_task(_work(side, client, worker, options))
             for side, client in zip(sides.values(), clients, strict=True)
             for worker in range(options.concurrency)
         ]
@@ -221,18 +238,29 @@ def _pin(server: LiveServer) -> psutil.Process:
     return engine
 
 
-async def _work(side: Side, client: openai.AsyncOpenAI, worker: int) -> None:
+async def _work(
+    side: Side, client: openai.AsyncOpenAI, worker: int, options: argparse.Namespace
+) -> None:
     """Call one call after another; the same for either server."""
     draw = random.Random(worker)
     while True:
-        num_tokens = draw.randint(*OUTPUT_TOKENS)
+        number, num_tokens = next(side.numbers), draw.randint(*options.output_tokens)
         await client.chat.completions.create(
             model=MODEL,
-            messages=prompt_of(40),
-            extra_headers=_hints(next(side.numbers)),
+            messages=_prompt(number, options),
+            extra_headers=_hints(number),
             **forced(num_tokens),
         )
         side.num_tokens += num_tokens
+
+
+def _prompt(number: int, options: argparse.Namespace) -> list[dict[str, str]]:
+    """Return call *number*'s prompt, which goes its own way after what all have in common."""
+    shared = "of the towns " * (options.shared_words // 3)
+    own = "along the river " * (options.own_words // 3)
+    app = f"{number // CALLS_PER_APPLICATION} {own}" if own else ""
+    system = {"role": "system", "content": f"{shared}{app}{number}"}
+    return [system, *prompt_of(options.prompt_words)]
 
 
 def _hints(number: int) -> dict[str, str]:

@@ -127,6 +127,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="splits")
     parser.add_argument("--pages", action="store_true", help="only write picture and page")
     options = parser.parse_args()
+    if not (options.out / "predictor.md").is_file():
+        parser.error(f"{options.out} has no predictor.md to write the tables into: give --out")
     if not options.pages and options.workloads is None:
         parser.error("--workloads DIR names the folder with apps/ and inputs/")
     return options
