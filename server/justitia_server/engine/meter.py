@@ -82,11 +82,10 @@ class Meter:
             self._calls[call] = self._fresh[call] = None
 
     def share(self, call: Call, shared_tokens: float) -> None:
-        """Charge *call* up to now; each later token is charged *shared_tokens* less than p + i."""
-        self._charge(call)
+        """Let each later token of *call* be charged *shared_tokens* less than p + i."""
         if call in self._calls and call not in self._fresh:
             self._held += call.shared_tokens - shared_tokens
-        call.shared_tokens = shared_tokens
+        call.share(shared_tokens, call.request.num_output_tokens)
 
     def close(self, call: Call) -> None:
         """Charge *call* to its end."""

@@ -50,24 +50,24 @@ from ..fairness.accounts import Call
 from ..fairness.sharing import SharedBlocks
 from .request_queue import call_of
 
-Settle = Callable[[Call, float], None]
+Share = Callable[[Call, float], None]
 Report = Callable[[str, Exception], None]
 
 
-def watch_sharing(scheduler: Any, settle: Settle, report: Report) -> PrefixSharing | None:
+def watch_sharing(scheduler: Any, share: Share, report: Report) -> PrefixSharing | None:
     """
     Begin to watch *scheduler*; None where it shares nothing.
 
     Args:
         scheduler: vLLM's, just built.
-        settle: Charges a call for what it has delivered, then sets its `shared_tokens`.
+        share: Sets the `shared_tokens` at which a call's output is charged from now on.
         report: Told what went wrong, and where.
     """
     if not scheduler.kv_cache_manager.enable_caching:
         return None
     for manager in scheduler.kv_cache_manager.coordinator.single_type_managers:
         if type(manager) is FullAttentionManager:
-            return PrefixSharing(manager, scheduler.requests, settle, report)
+            return PrefixSharing(manager, scheduler.requests, share, report)
     return None
 
 
@@ -75,7 +75,7 @@ class PrefixSharing:
     """Tells `SharedBlocks` what vLLM's calls hold, and calls what they share."""
 
     def __init__(
-        self, manager: Any, requests: dict[str, Any], settle: Settle, report: Report
+        self, manager: Any, requests: dict[str, Any], share: Share, report: Report
     ) -> None:
         """
         Watch *manager* and its block pool.
@@ -83,13 +83,13 @@ class PrefixSharing:
         Args:
             manager: vLLM's KV manager of a full-attention group.
             requests: The scheduler's, by id.
-            settle: As in `watch_sharing`.
+            share: As in `watch_sharing`.
             report: As in `watch_sharing`.
         """
         self.blocks = SharedBlocks(manager.block_size)
         self._blocks_of = manager.req_to_blocks  # by request id
         self._requests = requests
-        self._settle = settle
+        self._share = share
         self._report = report
         self.due: deque[tuple[Any, dict[Call, float]]] = deque()  # with the step they belong to
         self._watched: list[tuple[Any, str]] = []
@@ -111,7 +111,7 @@ class PrefixSharing:
         if self.due[0][0] is step:
             for call, shared_tokens in self.due.popleft()[1].items():
                 if call.is_open and call.shared_tokens != shared_tokens:
-                    self._settle(call, shared_tokens)
+                    self._share(call, shared_tokens)
 
     def forget(self, call: Call) -> None:
         """Take notice that *call* has ended, whether or not its blocks are freed by now."""

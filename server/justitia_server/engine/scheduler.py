@@ -233,7 +233,7 @@ class FairOrder(Scheduler):  # type: ignore[misc]
         self.meter.close(call)
         super()._update_request_as_session(session, update)  # what was said is prompt from now on
         call.num_prompt_tokens = session.num_prompt_tokens
-        call.num_output_tokens = session.num_output_tokens
+        call.num_output_tokens = call.shared_since = session.num_output_tokens
 
     # -- what is kept for files ----------------------------------------------------------
 

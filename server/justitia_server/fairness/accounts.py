@@ -188,6 +188,8 @@ class Call:
     num_prefill_iterations: int = 0  # before the one that gives the first output token, alone
     predicted_cost: float = 0.0
     shared_tokens: float = 0.0  # KV tokens it holds that other holders are charged for
+    shared_since: int = 0  # output tokens it had when these were last set or charged for
+    shared_before: float = 0.0  # service others were charged for it up to then, not taken off yet
     tag: Tag | None = None  # of its own, for a scout call
     was_admitted: bool = False
     queue: CallQueue | None = field(default=None, repr=False)  # where it waits, if it does
@@ -195,3 +197,16 @@ class Call:
     chain_before: int = 0  # iterations of the chain of calls it had to wait for
     depth_before: int = 0  # calls of the deepest such chain
     request: Any = field(default=None, repr=False)  # the engine's own object, for translation
+
+    def share(self, shared_tokens: float, num_output_tokens: int) -> None:
+        """Hold *shared_tokens* for which others are charged, after *num_output_tokens*."""
+        self.shared_before += (num_output_tokens - self.shared_since) * self.shared_tokens
+        self.shared_since = num_output_tokens
+        self.shared_tokens = shared_tokens
+
+    def take_shared(self, num_output_tokens: int) -> float:
+        """Return what others were charged in its place since it was last charged; begin anew."""
+        service = (num_output_tokens - self.shared_since) * self.shared_tokens + self.shared_before
+        self.shared_since = num_output_tokens
+        self.shared_before = 0.0
+        return service

@@ -245,8 +245,8 @@ class Ledger:
         service: float = policy.cost.service_between(
             call.num_prompt_tokens, num_before, num_output_tokens
         )
-        if call.shared_tokens and policy.cost.holds_memory:
-            shared = num_new * call.shared_tokens
+        if (call.shared_tokens or call.shared_before) and policy.cost.holds_memory:
+            shared = call.take_shared(num_output_tokens)
             service -= shared
             account.shared_service += shared
         call.num_output_tokens = num_output_tokens

@@ -167,6 +167,19 @@ def test_blocks_held_together_are_charged_in_part():
     assert (sample.cost, sample.unshared_cost) == (call_cost(10, 3) - 18, call_cost(10, 3))
 
 
+def test_each_token_is_charged_at_what_was_shared_when_it_was_delivered():
+    """However late it is charged: 2 tokens at 6, 3 at 1, 1 at none."""
+    books = Books()
+    call = books.call("a", prompt=10)
+    call.share(6, 0)
+    books.deliver(call, 1)
+    call.share(1, 2)
+    call.share(0, 5)
+    books.deliver(call, 5)
+    assert call.account.shared_service == 2 * 6 + 3 * 1
+    assert call.account.attained_service == call_cost(10, 6) - 15
+
+
 def test_tokens_computed_are_charged_whole_whoever_shares_their_memory():
     """p + 2d counts no memory, so there is none to share."""
     books = Books("justitia_compute")
