@@ -25,6 +25,7 @@ Units: KV tokens; blocks by their ids. No block stays here longer than a call ho
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 
 from .accounts import Call
 
@@ -72,16 +73,11 @@ class SharedBlocks:
         Changes: d of the holders of what it shares; nobody's for blocks of its own.
         Cost: O(blocks), and O(holders) where it shares a part of a segment only.
         """
-        rest = set(block_ids)
-        if alone := rest.difference(self._segment_of):
-            self._hold_alone(call, alone)
-            rest -= alone
-        while rest:
-            segment = self._segment_of[next(iter(rest))]
-            part = rest & segment.block_ids
-            rest -= part
-            if call not in segment.holders:
-                self._join(call, self._part(segment, part))
+        for segment, group in groupby(block_ids, self._segment_of.get):
+            if segment is None:
+                self._hold_alone(call, group)
+            elif call not in segment.holders:
+                self._join(call, self._part(segment, set(group)))
 
     def release(self, call: Call) -> None:
         """
