@@ -176,6 +176,8 @@ async def _measure(
             for worker in range(options.concurrency)
         ]
         await asyncio.sleep(WARM_UP_S)
+        while not all(side.num_tokens for side in sides.values()):
+            await asyncio.sleep(1)  # long prompts on a slow host: no call has ended yet
         _look(sides)
         for _ in range(round(options.minutes * 60 / BLOCK_S)):
             await asyncio.sleep(BLOCK_S)
