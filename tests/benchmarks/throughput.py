@@ -78,6 +78,7 @@ class Side:
     turn_s: float = 0.0
     cpu_s_before: float = 0.0
     numbers: itertools.count[int] = field(default_factory=itertools.count)
+    has_answered: asyncio.Event = field(default_factory=asyncio.Event)  # at least once
 
     def look(self) -> tuple[float, float]:
         """Return tokens a second of its turns, and CPU microseconds a token; begin anew."""
@@ -176,8 +177,8 @@ async def _measure(
             for worker in range(options.concurrency)
         ]
         await asyncio.sleep(WARM_UP_S)
-        while not all(side.num_tokens for side in sides.values()):
-            await asyncio.sleep(1)  # long prompts on a slow host: no call has ended yet
+        for side in sides.values():
+            await side.has_answered.wait()  # long prompts on a slow host take longer
         _look(sides)
         for _ in range(round(options.minutes * 60 / BLOCK_S)):
             await asyncio.sleep(BLOCK_S)
@@ -254,6 +255,7 @@ async def _work(
             **forced(num_tokens),
         )
         side.num_tokens += num_tokens
+        side.has_answered.set()
 
 
 def _prompt(number: int, options: argparse.Namespace) -> list[dict[str, str]]:
